@@ -1,0 +1,128 @@
+//! The event log: what every engine must do, whatever it stores on.
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::ids::{Digest, Seq, Uid};
+use crate::record::{Record, RecordError, StoredRecord};
+
+/// The writing side of a log. One owner: the writer.
+pub trait EventLog: Send {
+    /// Seq and hash of the last record; `Seq(0)` and zeros for an empty log.
+    fn head(&self) -> (Seq, Digest);
+
+    /// Appends a batch that follows the head without a gap. When it returns, the batch is durable; when it fails,
+    /// nothing of it is there, or the log says [`LogError::Broken`] from then on.
+    ///
+    /// # Errors
+    /// See [`LogError`].
+    fn append(&mut self, batch: &[StoredRecord]) -> Result<(), LogError>;
+
+    /// The reading side, to be shared freely.
+    fn reader(&self) -> Arc<dyn LogReader>;
+}
+
+/// The reading side of a log. It sees what is durable, and nothing else.
+pub trait LogReader: Send + Sync {
+    /// Seq of the last record that can be read.
+    fn head(&self) -> Seq;
+
+    /// One record's stored bytes.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn read(&self, seq: Seq) -> Result<Option<Vec<u8>>, LogError>;
+
+    /// Calls `each` for the stored bytes of every record from `from` on, in order, until it answers `false`.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn scan(&self, from: Seq, each: &mut dyn FnMut(Seq, &[u8]) -> bool) -> Result<(), LogError>;
+
+    /// Seqs of the events of one object, ascending.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn of_object(&self, object: Uid) -> Result<Vec<Seq>, LogError>;
+}
+
+/// Reads and decodes one record.
+///
+/// # Errors
+/// When the store can't be read or the bytes are not a record.
+pub fn read_record(log: &dyn LogReader, seq: Seq) -> Result<Option<Record>, LogError> {
+    match log.read(seq)? {
+        Some(bytes) => Record::load(&bytes).map(Some).map_err(|source| LogError::Record { seq, source }),
+        None => Ok(None),
+    }
+}
+
+/// What can go wrong with a log.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The batch does not follow the head.
+    #[error("the batch starts at seq {found}, and the log expects {expected}")]
+    OutOfOrder {
+        /// Next seq of the log.
+        expected: Seq,
+        /// First seq of the batch.
+        found: Seq,
+    },
+    /// Another process has the log open.
+    #[error("the log in {path} is in use by another mcpd or mcpctl up: stop that one first")]
+    InUse {
+        /// Folder of the log.
+        path: PathBuf,
+    },
+    /// The folder was written by a later version.
+    #[error("the log in {path} has format {found}, and this program knows {known}: use the newer mcpctl")]
+    Newer {
+        /// Folder of the log.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest format this program knows.
+        known: u32,
+    },
+    /// A file can't be read or written.
+    #[error("{action} {path}")]
+    Io {
+        /// What was tried, as a verb: `read`, `write`, `sync`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A frame in the middle of the journal is bad: this is damage, not a torn tail.
+    #[error("{path} is damaged at byte {offset}: {what}; later records are intact, so nothing was truncated. Restore the file from a copy, or run `mcpctl log repair`")]
+    Corrupt {
+        /// The segment.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What is wrong there.
+        what: String,
+    },
+    /// A record does not decode.
+    #[error("the record at seq {seq} can't be read")]
+    Record {
+        /// Its position.
+        seq: Seq,
+        /// Why.
+        #[source]
+        source: RecordError,
+    },
+    /// The index engine failed.
+    #[error("the index of the log failed: {what}")]
+    Index {
+        /// What the engine said.
+        what: String,
+    },
+    /// An earlier failure left the log unable to take writes; reads go on.
+    #[error("the log takes no writes since an earlier failure: {why}")]
+    Broken {
+        /// The earlier failure.
+        why: String,
+    },
+}
