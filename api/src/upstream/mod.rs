@@ -73,6 +73,17 @@ pub struct SessionKey {
     pub subject: Uid,
     /// The downstream session where there is one (legacy clients); `None` shares one per subject.
     pub session: Option<Arc<str>>,
+    /// Client capabilities offered to a legacy server when it is opened: a JSON object, `None` offers none.
+    /// A server may ask (sampling, elicitation, roots) only for what is offered here.
+    pub capabilities: Option<Arc<str>>,
+}
+
+impl SessionKey {
+    /// The key of a subject in a project that offers no client capabilities and has no downstream session.
+    #[must_use]
+    pub fn new(project: Uid, subject: Uid) -> Self {
+        Self { project, subject, session: None, capabilities: None }
+    }
 }
 
 /// What a server said of itself when the conversation was opened.
@@ -102,8 +113,26 @@ pub struct Call {
     pub target: Option<Arc<str>>,
     /// `Mcp-Param-*` headers and trace context to pass on, for HTTP servers.
     pub headers: Vec<(String, String)>,
+    /// Client capabilities declared with this request to a modern server: a JSON object, `None` declares none.
+    pub capabilities: Option<Arc<str>>,
     /// How long the answer may take.
     pub timeout: Duration,
+}
+
+impl Call {
+    /// A call with nothing but a method, params and a limit.
+    #[must_use]
+    pub fn new(method: impl Into<Arc<str>>, params: Option<Box<RawValue>>, timeout: Duration) -> Self {
+        Self {
+            method: method.into(),
+            params,
+            progress: false,
+            target: None,
+            headers: Vec::new(),
+            capabilities: None,
+            timeout,
+        }
+    }
 }
 
 /// What arrives from a server while a call runs, or outside of any call.
