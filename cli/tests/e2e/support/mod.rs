@@ -1,0 +1,6 @@
+//! What the end-to-end tests stand on: fetched parts, a running `mcpctl up`, HTTP, waiting.
+pub mod http;
+pub mod parts;
+pub mod process;
+pub mod up;
+pub mod wait;
