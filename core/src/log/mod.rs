@@ -1,4 +1,18 @@
 //! The event log: what every engine must do, whatever it stores on.
+mod frame;
+pub mod journal;
+mod journal_reader;
+#[cfg(test)]
+mod journal_tests;
+mod lock;
+mod positions;
+mod segment;
+mod tail;
+mod walk;
+
+pub use journal_reader::{JournalReader, JournalSync};
+pub use walk::Entry;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -94,8 +108,10 @@ pub enum LogError {
         #[source]
         source: std::io::Error,
     },
-    /// A frame in the middle of the journal is bad: this is damage, not a torn tail.
-    #[error("{path} is damaged at byte {offset}: {what}; later records are intact, so nothing was truncated. Restore the file from a copy, or run `mcpctl log repair`")]
+    /// Something that had been durable is bad: this is damage, not a torn tail.
+    #[error(
+        "{path} is damaged at byte {offset}: {what}. Nothing was changed: restore the file from a copy, or run `mcpctl log repair`"
+    )]
     Corrupt {
         /// The segment.
         path: PathBuf,

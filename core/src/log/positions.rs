@@ -1,0 +1,153 @@
+//! What the writer of a journal shares with its readers: which segment holds what, how far it is written and durable.
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use super::LogError;
+use super::segment::{failed, path_of};
+use crate::ids::Seq;
+
+/// Every so many records, the place of one is kept in memory: 8 bytes for 256 records.
+const STRIDE: u64 = 256;
+
+/// One segment as far as it may be read.
+#[derive(Clone, Debug)]
+pub(super) struct Segment {
+    pub(super) first: Seq,
+    pub(super) end: u64,
+    places: Vec<u64>,
+}
+
+impl Segment {
+    pub(super) fn new(first: Seq, end: u64) -> Self {
+        Self { first, end, places: Vec::new() }
+    }
+
+    /// Takes note of a record, in order.
+    pub(super) fn note(&mut self, seq: Seq, offset: u64) {
+        if (seq.0 - self.first.0).is_multiple_of(STRIDE) {
+            self.places.push(offset);
+        }
+    }
+}
+
+/// Where to begin to look for a record.
+pub(super) struct Place {
+    pub(super) path: PathBuf,
+    pub(super) seq: Seq,
+    pub(super) offset: u64,
+    pub(super) end: u64,
+}
+
+/// Shared by the writer, the readers and the one who syncs.
+#[derive(Debug)]
+pub(super) struct Positions {
+    dir: PathBuf,
+    segments: RwLock<Vec<Segment>>,
+    written: AtomicU64,
+    durable: AtomicU64,
+    active: Mutex<Option<(PathBuf, Arc<File>)>>,
+    broken: OnceLock<String>,
+}
+
+impl Positions {
+    pub(super) fn new(dir: PathBuf, segments: Vec<Segment>, head: Seq) -> Self {
+        Self {
+            dir,
+            segments: RwLock::new(segments),
+            written: AtomicU64::new(head.0),
+            durable: AtomicU64::new(head.0),
+            active: Mutex::new(None),
+            broken: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn written(&self) -> Seq {
+        Seq(self.written.load(Ordering::Acquire))
+    }
+
+    pub(super) fn durable(&self) -> Seq {
+        Seq(self.durable.load(Ordering::Acquire))
+    }
+
+    /// First seq that can be read.
+    pub(super) fn first(&self) -> Option<Seq> {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).first().map(|segment| segment.first)
+    }
+
+    /// A new segment takes the writes from now on.
+    pub(super) fn begin(&self, segment: Segment) {
+        self.segments.write().unwrap_or_else(PoisonError::into_inner).push(segment);
+    }
+
+    /// The file that takes the writes from now on. Everything before it is durable.
+    pub(super) fn activate(&self, path: PathBuf, file: Arc<File>) {
+        *self.active.lock().unwrap_or_else(PoisonError::into_inner) = Some((path, file));
+    }
+
+    /// A batch was written: `places` say where its frames begin.
+    pub(super) fn publish(&self, first: Seq, places: &[u64], end: u64) {
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(segment) = segments.last_mut() else { return };
+        let mut seq = first;
+        for place in places {
+            segment.note(seq, *place);
+            seq = seq.next();
+        }
+        segment.end = end;
+        self.written.store(seq.0 - 1, Ordering::Release);
+    }
+
+    /// Everything up to `seq` is durable.
+    pub(super) fn confirm(&self, seq: Seq) {
+        self.durable.fetch_max(seq.0, Ordering::AcqRel);
+    }
+
+    /// Syncs what is written by now.
+    pub(super) fn sync(&self) -> Result<Seq, LogError> {
+        self.check()?;
+        // The head before the file: were it the other way round, the writer might begin a new segment in between, and
+        // records of the new one would be called durable after a sync of the old one.
+        let written = self.written();
+        if written == self.durable() {
+            return Ok(written);
+        }
+        let active = self.active.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((path, file)) = active {
+            file.sync_data().map_err(failed("sync", &path)).inspect_err(|error| self.break_off(error))?;
+        }
+        self.confirm(written);
+        Ok(written)
+    }
+
+    /// From now on nothing is written: what the disk holds after a failed write or sync is not known.
+    pub(super) fn break_off(&self, error: &LogError) {
+        let why = match error {
+            LogError::Io { source, .. } => format!("{error}: {source}"),
+            other => other.to_string(),
+        };
+        // A second failure adds nothing to the first.
+        let _ = self.broken.set(why);
+    }
+
+    pub(super) fn check(&self) -> Result<(), LogError> {
+        match self.broken.get() {
+            Some(why) => Err(LogError::Broken { why: why.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Where to begin to look for `seq`; `None` when no segment has it.
+    pub(super) fn place(&self, seq: Seq) -> Option<Place> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        if seq > self.written() {
+            return None;
+        }
+        let segment = &segments[segments.partition_point(|segment| segment.first <= seq).checked_sub(1)?];
+        let stride = (seq.0 - segment.first.0) / STRIDE;
+        let offset = *segment.places.get(usize::try_from(stride).ok()?)?;
+        let begins = Seq(segment.first.0 + stride * STRIDE);
+        Some(Place { path: path_of(&self.dir, segment.first), seq: begins, offset, end: segment.end })
+    }
+}
