@@ -9,6 +9,20 @@ use serde_json::value::RawValue;
 use tokio::sync::broadcast;
 use zeroize::Zeroizing;
 
+mod child;
+mod conversation;
+mod guardian;
+mod handshake;
+mod inbox;
+mod lines;
+mod logs;
+mod peer;
+mod rpc;
+mod stdio;
+
+pub use child::live_children;
+pub use logs::{LogLine, LogSource};
+
 /// Which protocol generation a peer speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
