@@ -1,3 +1,21 @@
 //! Kinds, events, decisions, access and the log. No network, no wall clock, no randomness.
+pub mod access;
+pub mod actor;
+pub mod command;
+pub mod erased;
 pub mod ids;
+pub mod kinds;
+pub mod log;
+pub mod manifest;
+pub mod name;
+pub mod object;
+pub mod plaintext;
+pub mod record;
+pub mod ref_walk;
+pub mod reference;
+pub mod refusal;
+pub mod resource;
+pub mod schema;
 pub mod time;
+pub mod token;
+pub mod world;

@@ -32,8 +32,7 @@ impl FrameHead {
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let u32_at = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
         let seq = u64::from_le_bytes(bytes.get(8..16)?.try_into().ok()?);
-        let head =
-            Self { len: u32_at(0)?, crc: u32_at(4)?, seq: Seq(seq), left: u32_at(16)?, behind: u32_at(20)? };
+        let head = Self { len: u32_at(0)?, crc: u32_at(4)?, seq: Seq(seq), left: u32_at(16)?, behind: u32_at(20)? };
         (seq > 0 && head.len as usize <= RECORD_BYTES_MAX).then_some(head)
     }
 

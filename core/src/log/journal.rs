@@ -81,7 +81,16 @@ impl Journal {
         each: &mut dyn FnMut(Entry<'_>) -> Result<(), LogError>,
     ) -> Result<Self, LogError> {
         std::fs::create_dir_all(dir).map_err(failed("create", dir))?;
-        let lock = DirLock::take(dir)?;
+        Self::open_locked(dir, DirLock::take(dir)?, options, each)
+    }
+
+    /// Opens the journal in a folder whose lock is held.
+    pub(super) fn open_locked(
+        dir: &Path,
+        lock: DirLock,
+        options: JournalOptions,
+        each: &mut dyn FnMut(Entry<'_>) -> Result<(), LogError>,
+    ) -> Result<Self, LogError> {
         let found = scan(dir, each)?;
         let active = found.active()?;
         let positions = Arc::new(Positions::new(dir.to_owned(), found.segments, Seq(found.next.0 - 1)));
@@ -117,11 +126,7 @@ impl Journal {
     /// # Errors
     /// When the batch does not follow the head, a record is too large, there is no space, or the disk fails. After a
     /// failed write or sync the journal is broken: what the disk holds then is only known after a new open.
-    pub fn append<'a>(
-        &mut self,
-        first: Seq,
-        records: impl ExactSizeIterator<Item = &'a [u8]>,
-    ) -> Result<(), LogError> {
+    pub fn append<'a>(&mut self, first: Seq, records: impl ExactSizeIterator<Item = &'a [u8]>) -> Result<(), LogError> {
         self.positions.check()?;
         if first != self.next {
             return Err(LogError::OutOfOrder { expected: self.next, found: first });
@@ -159,9 +164,8 @@ impl Journal {
     /// may be space tomorrow.
     fn make_room(&mut self) -> Result<(), LogError> {
         let needed = self.frames.len() as u64;
-        let full = |active: &Active| {
-            active.end > SEGMENT_HEAD_BYTES && active.end + needed > self.options.segment_bytes
-        };
+        let full =
+            |active: &Active| active.end > SEGMENT_HEAD_BYTES && active.end + needed > self.options.segment_bytes;
         if self.active.as_ref().is_some_and(full) {
             self.seal()?;
         }

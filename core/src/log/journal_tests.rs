@@ -247,6 +247,20 @@ fn a_bad_record_with_a_later_durable_one_is_damage_and_nothing_is_changed() {
 }
 
 #[test]
+fn what_a_torn_batch_left_behind_never_joins_a_later_one() {
+    let dir = tempfile::tempdir().unwrap();
+    write_all(dir.path(), SMALL, &vec![vec![b"torn".to_vec(); 3]]);
+    let (_, path) = last_segment(dir.path());
+    // The first frame did not reach the disk, the second and third did, and the new batch ends where they begin.
+    flip(&path, (SEGMENT_HEAD_BYTES + 25) * 8);
+    let (mut journal, seen) = open(dir.path(), SMALL).unwrap();
+    assert!(seen.is_empty());
+    append(&mut journal, &[b"good".to_vec()]).unwrap();
+    drop(journal);
+    assert_eq!(open(dir.path(), SMALL).unwrap().1, [b"good".to_vec()]);
+}
+
+#[test]
 fn damage_in_what_was_synced_is_found_in_an_unsynced_journal_too() {
     let dir = tempfile::tempdir().unwrap();
     let (mut journal, _) = open(dir.path(), SMALL_LATER).unwrap();

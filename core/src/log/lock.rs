@@ -15,12 +15,8 @@ impl DirLock {
     /// Takes the lock, or says that somebody has it.
     pub(super) fn take(dir: &Path) -> Result<Self, LogError> {
         let path = dir.join("lock");
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(failed("open", &path))?;
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(failed("open", &path))?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => Err(LogError::InUse { path: dir.to_owned() }),

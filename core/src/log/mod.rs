@@ -1,12 +1,19 @@
 //! The event log: what every engine must do, whatever it stores on.
+mod catch_up;
+mod chain;
+pub mod durable;
 mod frame;
 pub mod journal;
 mod journal_reader;
 #[cfg(test)]
 mod journal_tests;
+#[cfg(test)]
+mod laws;
 mod lock;
+pub mod memory;
 mod positions;
 mod segment;
+mod sled_index;
 mod tail;
 mod walk;
 
@@ -119,6 +126,26 @@ pub enum LogError {
         offset: u64,
         /// What is wrong there.
         what: String,
+    },
+    /// The record does not name the hash of the one before it.
+    #[error("the record at seq {seq} does not follow from the one before it (chain of hashes)")]
+    Unchained {
+        /// Its position.
+        seq: Seq,
+    },
+    /// The index knows records that the journal had and has no more.
+    #[error(
+        "the journal in {path} ends at seq {journal}, and its index knows records up to seq {index}: acknowledged records are missing. Nothing was changed: restore the journal from a copy, or delete {folder} to go on without them"
+    )]
+    Lost {
+        /// Folder of the log.
+        path: PathBuf,
+        /// Last seq of the journal.
+        journal: Seq,
+        /// Last seq of the index.
+        index: Seq,
+        /// Folder of the index.
+        folder: PathBuf,
     },
     /// A record does not decode.
     #[error("the record at seq {seq} can't be read")]

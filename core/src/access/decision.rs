@@ -1,0 +1,263 @@
+//! The decision: may this caller do that, now? Every yes names the grants it used, every no the smallest one that is missing.
+use crate::access::{Grant, Permission, ResourceName, Role, Verb};
+use crate::actor::{Actor, ActorKind};
+use crate::ids::{Seq, Uid};
+use crate::kinds::{Kind, McpToken, Project};
+use crate::name::Name;
+use crate::object::Object;
+use crate::time::Timestamp;
+use crate::world::World;
+
+/// A question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask<'a> {
+    /// A verb on a resource: on one object when a name is given, else on all there are and will be.
+    Object {
+        /// The verb.
+        verb: Verb,
+        /// The resource.
+        resource: ResourceName,
+        /// The project that the object lives in.
+        project: Option<Uid>,
+        /// Its name.
+        name: Option<&'a Name>,
+        /// Its identity, where it exists: by it a caller is known to ask about itself or its own.
+        uid: Option<Uid>,
+    },
+    /// An operation.
+    Operation(&'a str),
+}
+
+impl<'a> Ask<'a> {
+    /// A verb on an existing object.
+    #[must_use]
+    pub fn on(verb: Verb, object: &'a Object) -> Self {
+        Self::Object {
+            verb,
+            resource: ResourceName::Kind(object.meta.kind),
+            project: object.meta.project.as_ref().map(|project| project.uid),
+            name: Some(&object.meta.name),
+            uid: Some(object.meta.uid),
+        }
+    }
+
+    /// A verb on a name of a kind, existing or not.
+    #[must_use]
+    pub const fn named(verb: Verb, kind: Kind, project: Option<Uid>, name: &'a Name) -> Self {
+        Self::Object { verb, resource: ResourceName::Kind(kind), project, name: Some(name), uid: None }
+    }
+}
+
+impl std::fmt::Display for Ask<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Operation(action) => write!(f, "run:{action}"),
+            Self::Object { verb, resource, name: Some(name), .. } => write!(f, "{verb} {resource}/{name}"),
+            Self::Object { verb, resource, name: None, .. } => write!(f, "{verb} {resource}"),
+        }
+    }
+}
+
+/// By which rule it was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// The control plane itself.
+    System,
+    /// Grants of the subject and its groups.
+    Rbac,
+    /// The caller asked about itself or what it owns.
+    Own,
+    /// A token: its grants, its owner's and its project agree.
+    Token,
+    /// No rule gave it.
+    NoGrant,
+    /// It was never given to a token, whoever owns it.
+    NotForTokens,
+    /// It lies outside the token's project.
+    OutsideProject,
+    /// The token, its owner or the subject is revoked, expired, disabled or gone.
+    Ended,
+}
+
+/// An answer, pinned to the state it was made in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Yes or no.
+    pub allowed: bool,
+    /// By which rule.
+    pub rule: Rule,
+    /// The state decided on.
+    pub at: Seq,
+    /// Events that made the grants which were used, ascending.
+    pub via: Vec<Seq>,
+}
+
+impl Verdict {
+    const fn no(rule: Rule, at: Seq) -> Self {
+        Self { allowed: false, rule, at, via: Vec::new() }
+    }
+    fn yes(rule: Rule, at: Seq, mut via: Vec<Seq>) -> Self {
+        via.sort_unstable();
+        via.dedup();
+        Self { allowed: true, rule, at, via }
+    }
+}
+
+/// Decides a question. The one function behind list, call and explain.
+#[must_use]
+pub fn decide(world: &dyn World, caller: &Actor, ask: &Ask<'_>, now: Timestamp) -> Verdict {
+    match caller.kind {
+        ActorKind::System => Verdict::yes(Rule::System, world.seq(), Vec::new()),
+        ActorKind::User | ActorKind::ServiceAccount => decide_subject(world, caller.uid, ask),
+        ActorKind::McpToken => decide_token(world, caller.uid, ask, now),
+    }
+}
+
+fn decide_subject(world: &dyn World, subject: Uid, ask: &Ask<'_>) -> Verdict {
+    let at = world.seq();
+    if !world.by_uid(subject).is_some_and(|object| object.body.enabled()) {
+        return Verdict::no(Rule::Ended, at);
+    }
+    if let Some(grant) = grants_of(world, subject).find(|grant| answers(&grant.permission, ask)) {
+        return Verdict::yes(Rule::Rbac, at, vec![grant.seq]);
+    }
+    match owned(world, subject, ask) {
+        Some(seq) => Verdict::yes(Rule::Own, at, vec![seq]),
+        None => Verdict::no(Rule::NoGrant, at),
+    }
+}
+
+/// C5: a token has what its own grants, its owner's rights and its project agree on, now.
+fn decide_token(world: &dyn World, token: Uid, ask: &Ask<'_>, now: Timestamp) -> Verdict {
+    let at = world.seq();
+    let Some(object) = world.by_uid(token) else { return Verdict::no(Rule::Ended, at) };
+    let Some((_, status)) = object.of::<McpToken>() else { return Verdict::no(Rule::Ended, at) };
+    let (Some(owner), None) = (&status.owner, status.ended(now)) else { return Verdict::no(Rule::Ended, at) };
+    let Some(project) = object.meta.project.as_ref().and_then(|project| world.by_uid(project.uid)) else {
+        return Verdict::no(Rule::Ended, at);
+    };
+    if !inside(project, ask) {
+        return Verdict::no(Rule::OutsideProject, at);
+    }
+    if !delegable(ask) {
+        return Verdict::no(Rule::NotForTokens, at);
+    }
+    let Some(grant) = world.grants(token).iter().find(|grant| answers(&grant.permission, ask)) else {
+        return if is_self(token, ask) { Verdict::yes(Rule::Own, at, Vec::new()) } else { Verdict::no(Rule::NoGrant, at) };
+    };
+    let of_owner = decide_subject(world, owner.uid, ask);
+    if of_owner.allowed {
+        let mut via = of_owner.via;
+        via.push(grant.seq);
+        Verdict::yes(Rule::Token, at, via)
+    } else {
+        Verdict::no(of_owner.rule, at)
+    }
+}
+
+/// Grants of a subject and of the groups it belongs to.
+fn grants_of(world: &dyn World, subject: Uid) -> impl Iterator<Item = &Grant> {
+    let own = world.grants(subject).iter();
+    own.chain(world.groups_of(subject).iter().flat_map(move |group| world.grants(*group).iter()))
+}
+
+/// All permissions that a subject holds now. For a token: its own, before its owner and project narrow them.
+#[must_use]
+pub fn effective(world: &dyn World, subject: Uid) -> Vec<Grant> {
+    grants_of(world, subject).cloned().collect()
+}
+
+/// Whether one permission answers a question with yes.
+fn answers(permission: &Permission, ask: &Ask<'_>) -> bool {
+    match (permission, ask) {
+        (Permission::Operation { action, .. }, Ask::Operation(asked)) => action == "*" || action == asked,
+        (Permission::Resource { role, resource, name }, Ask::Object { verb, resource: asked, name: wanted, .. }) => {
+            role.holds(*verb)
+                && resource.includes(*asked)
+                && name.as_ref().is_none_or(|name| wanted.is_some_and(|wanted| wanted == name))
+        }
+        _ => false,
+    }
+}
+
+/// What is a subject's own: it may see itself; it may see, end and remove the tokens that it owns.
+fn owned(world: &dyn World, subject: Uid, ask: &Ask<'_>) -> Option<Seq> {
+    let Ask::Object { verb, uid: Some(uid), .. } = ask else { return None };
+    let object = world.by_uid(*uid)?;
+    if *uid == subject && *verb == Verb::View {
+        return Some(object.meta.resource_version);
+    }
+    let owner_is_caller = object.body.owner() == Some(subject);
+    (owner_is_caller && matches!(verb, Verb::View | Verb::Edit | Verb::Delete)).then_some(object.meta.resource_version)
+}
+
+fn is_self(caller: Uid, ask: &Ask<'_>) -> bool {
+    matches!(ask, Ask::Object { verb: Verb::View, uid: Some(uid), .. } if *uid == caller)
+}
+
+/// Whether a question lies inside a project: the project itself, what lives in it, and the use of its servers.
+fn inside(project: &Object, ask: &Ask<'_>) -> bool {
+    let Ask::Object { verb, resource, project: lives_in, name, .. } = ask else { return false };
+    if *lives_in == Some(project.meta.uid) {
+        return true;
+    }
+    let Some(name) = name else { return false };
+    match resource {
+        ResourceName::Kind(Kind::Project) => *name == &project.meta.name,
+        ResourceName::Kind(Kind::Server) | ResourceName::Instances => {
+            let attached = project.of::<Project>().is_some_and(|(spec, _)| spec.servers.iter().any(|s| s.name() == *name));
+            attached && matches!(verb, Verb::View | Verb::Run)
+        }
+        _ => false,
+    }
+}
+
+/// Rights that no token ever has (C4): making tokens, binding, and the operations that reach beyond a project.
+fn delegable(ask: &Ask<'_>) -> bool {
+    match ask {
+        Ask::Operation(_) => false,
+        Ask::Object { verb, resource, .. } => {
+            !(*resource == ResourceName::Kind(Kind::McpToken) && matches!(verb, Verb::Create | Verb::Edit))
+                && !(*resource == ResourceName::Kind(Kind::Project) && *verb == Verb::Create)
+        }
+    }
+}
+
+/// Whether a caller holds everything that a permission would give: what C1 to C4 compare with.
+/// The verbs of a role may come from different grants. Answers the seqs of the grants used.
+#[must_use]
+pub fn covers(world: &dyn World, caller: &Actor, wanted: &Permission) -> Option<Vec<Seq>> {
+    if caller.kind == ActorKind::System {
+        return Some(Vec::new());
+    }
+    let held: Vec<&Grant> = grants_of(world, caller.uid).collect();
+    match wanted {
+        Permission::Operation { action, .. } => held
+            .iter()
+            .find(|grant| matches!(&grant.permission, Permission::Operation { action: has, .. } if has == "*" || has == action))
+            .map(|grant| vec![grant.seq]),
+        Permission::Resource { role, resource, name } => {
+            let holder = |verb: &Verb| held.iter().find(|grant| gives(&grant.permission, *verb, *resource, name.as_ref()));
+            role.verbs().iter().map(|verb| holder(verb).map(|grant| grant.seq)).collect()
+        }
+    }
+}
+
+fn gives(held: &Permission, verb: Verb, resource: ResourceName, name: Option<&Name>) -> bool {
+    matches!(held, Permission::Resource { role, resource: has, name: only }
+        if role.holds(verb) && has.includes(resource) && (only.is_none() || only.as_ref() == name))
+}
+
+impl Role {
+    /// The role of one verb.
+    #[must_use]
+    pub const fn of(verb: Verb) -> Self {
+        match verb {
+            Verb::View => Self::View,
+            Verb::Create => Self::Create,
+            Verb::Delete => Self::Delete,
+            Verb::Edit => Self::Edit,
+            Verb::Run => Self::Run,
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Access: what rights are, and the one function that list, call and explain use to decide on them.
+mod ceiling;
+mod decision;
+mod permission;
+
+pub use ceiling::{Addition, added_rights, check_additions, check_references, clone_of, covers_all_of, opens};
+pub use decision::{Ask, Rule, Verdict, covers, decide, effective};
+pub use permission::{Grant, OPERATIONS, Permission, ResourceName, Role, RoleBinding, Verb};

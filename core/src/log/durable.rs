@@ -1,0 +1,168 @@
+//! The durable log: a journal that is the truth, and in front of the readers an index that is a copy of it.
+//!
+//! An append is durable in the journal first; that is the moment it happened. Then it goes into the index, then it can
+//! be read. An index that fails is let go, and reads go to the journal: slower, never wrong. It is built again at the
+//! next open. What the index is may be known by `sled_index.rs` alone.
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::catch_up::{self, CatchUp};
+use super::chain::{Chain, Link};
+use super::journal::{Journal, JournalOptions, Sync};
+use super::journal_reader::JournalReader;
+use super::lock::DirLock;
+use super::segment::failed;
+use super::sled_index::{IndexError, Indexed, SledIndex};
+use super::{EventLog, LogError, LogReader};
+use crate::ids::{Digest, Seq, Uid};
+use crate::record::StoredRecord;
+
+/// How the log is kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenOptions {
+    /// How its journal is kept. Every batch is synced, whatever stands there.
+    pub journal: JournalOptions,
+}
+
+/// The event log on disk.
+pub struct DurableLog {
+    dir: PathBuf,
+    journal: Journal,
+    chain: Chain,
+    reader: Arc<DurableReader>,
+}
+
+impl DurableLog {
+    /// Opens the log in `dir`, which is made if need be. Every record is checked, against its checksum and against the
+    /// chain, and handed to `each` in order, so that a start reads the log once. What `each` made of it counts only
+    /// when the open succeeds.
+    ///
+    /// # Errors
+    /// When the folder is in use, newer, damaged, lacks acknowledged records or can't be read, or when `each` fails.
+    pub fn open(
+        dir: &Path,
+        options: OpenOptions,
+        each: &mut dyn FnMut(Seq, &[u8]) -> Result<(), LogError>,
+    ) -> Result<Self, LogError> {
+        std::fs::create_dir_all(dir).map_err(failed("create", dir))?;
+        let lock = DirLock::take(dir)?;
+        let mut catch_up = CatchUp::begin(dir);
+        let mut chain = Chain::default();
+        // A chain that begins later than at seq 1 does not hold, so a missing first segment is noticed as well.
+        let options = JournalOptions { sync: Sync::EachBatch, ..options.journal };
+        let journal = Journal::open_locked(dir, lock, options, &mut |entry| {
+            let link = chain.follow(entry.seq, entry.record).map_err(|error| match error {
+                LogError::Unchained { seq } => {
+                    let what =
+                        format!("the record at seq {seq} does not follow from the one before it (chain of hashes)");
+                    LogError::Corrupt { path: entry.path.to_owned(), offset: entry.offset, what }
+                }
+                other => other,
+            })?;
+            catch_up.see(&link, entry.record);
+            each(entry.seq, entry.record)
+        })?;
+        let index = catch_up.finish(chain, &journal.reader())?;
+        let reader =
+            DurableReader { head: AtomicU64::new(chain.seq.0), journal: journal.reader(), index: RwLock::new(index) };
+        Ok(Self { dir: dir.to_owned(), journal, chain, reader: Arc::new(reader) })
+    }
+}
+
+impl EventLog for DurableLog {
+    fn head(&self) -> (Seq, Digest) {
+        (self.chain.seq, self.chain.hash)
+    }
+
+    fn append(&mut self, batch: &[StoredRecord]) -> Result<(), LogError> {
+        let (chain, links) = self.chain.follow_batch(batch)?;
+        self.journal.append(self.chain.seq.next(), batch.iter().map(|record| record.bytes.as_slice()))?;
+        let records = batch.iter().zip(&links);
+        let records =
+            records.map(|(record, link)| Indexed { seq: link.seq, object: link.object, bytes: &record.bytes });
+        self.reader.try_index(|index| index.insert(records));
+        self.chain = chain;
+        self.reader.head.store(chain.seq.0, Ordering::Release);
+        Ok(())
+    }
+
+    fn reader(&self) -> Arc<dyn LogReader> {
+        Arc::clone(&self.reader) as Arc<dyn LogReader>
+    }
+}
+
+/// Readers may live on after the log is closed; they read the journal then.
+impl Drop for DurableLog {
+    fn drop(&mut self) {
+        if let Some(index) = self.reader.index.write().unwrap_or_else(PoisonError::into_inner).take() {
+            catch_up::close(&self.dir, index, self.chain);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct DurableReader {
+    head: AtomicU64,
+    journal: JournalReader,
+    index: RwLock<Option<SledIndex>>,
+}
+
+impl DurableReader {
+    /// Asks the index; `None` when there is none, or none any more.
+    fn try_index<T>(&self, ask: impl FnOnce(&SledIndex) -> Result<T, IndexError>) -> Option<T> {
+        let answer = ask(self.index.read().unwrap_or_else(PoisonError::into_inner).as_ref()?);
+        answer.inspect_err(|error| self.let_go(error)).ok()
+    }
+
+    fn let_go(&self, error: &IndexError) {
+        tracing::error!(%error, "the index of the log failed: reading from the journal until the next start");
+        if let Some(index) = self.index.write().unwrap_or_else(PoisonError::into_inner).take() {
+            index.close();
+        }
+    }
+}
+
+impl LogReader for DurableReader {
+    fn head(&self) -> Seq {
+        Seq(self.head.load(Ordering::Acquire))
+    }
+
+    fn read(&self, seq: Seq) -> Result<Option<Vec<u8>>, LogError> {
+        if seq == Seq(0) || seq > self.head() {
+            return Ok(None);
+        }
+        match self.try_index(|index| index.read(seq)).flatten() {
+            Some(bytes) => Ok(Some(bytes)),
+            None => self.journal.read(seq),
+        }
+    }
+
+    fn scan(&self, from: Seq, each: &mut dyn FnMut(Seq, &[u8]) -> bool) -> Result<(), LogError> {
+        let head = self.head();
+        self.journal.scan(from, &mut |seq, bytes| seq <= head && each(seq, bytes))
+    }
+
+    fn of_object(&self, object: Uid) -> Result<Vec<Seq>, LogError> {
+        let head = self.head();
+        if let Some(mut seqs) = self.try_index(|index| index.of_object(object)) {
+            seqs.retain(|seq| *seq <= head);
+            return Ok(seqs);
+        }
+        let mut seqs = Vec::new();
+        let mut failure = Ok(());
+        self.scan(Seq(1), &mut |seq, bytes| {
+            match Link::read(bytes) {
+                Ok(link) if link.object == object => seqs.push(seq),
+                Ok(_) => {}
+                Err(source) => failure = Err(LogError::Record { seq, source }),
+            }
+            failure.is_ok()
+        })?;
+        failure.map(|()| seqs)
+    }
+}
+
+#[cfg(test)]
+#[path = "durable_tests.rs"]
+mod tests;

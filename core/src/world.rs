@@ -1,0 +1,38 @@
+//! What a decision may see: the state at a seq, read-only. The projections implement it.
+use std::sync::Arc;
+
+use crate::access::Grant;
+use crate::ids::{Digest, Seq, Uid};
+use crate::kinds::Kind;
+use crate::name::Name;
+use crate::object::Object;
+
+/// The state at a seq.
+pub trait World: Send + Sync {
+    /// Position of the last event folded.
+    fn seq(&self) -> Seq;
+
+    /// The object of this name; `project` for kinds that live in one.
+    fn by_name(&self, kind: Kind, project: Option<Uid>, name: &Name) -> Option<&Arc<Object>>;
+
+    /// The object with this identity.
+    fn by_uid(&self, uid: Uid) -> Option<&Arc<Object>>;
+
+    /// All objects of a kind, by project and name.
+    fn all<'a>(&'a self, kind: Kind) -> Box<dyn Iterator<Item = &'a Arc<Object>> + 'a>;
+
+    /// Objects whose spec refers to this one, by uid.
+    fn referrers(&self, uid: Uid) -> Vec<&Arc<Object>>;
+
+    /// Grants made to this subject itself, not those of its groups.
+    fn grants(&self, subject: Uid) -> &[Grant];
+
+    /// Groups that this subject belongs to.
+    fn groups_of(&self, subject: Uid) -> &[Uid];
+
+    /// The object that a credential of this digest belongs to.
+    fn credential(&self, digest: &Digest) -> Option<Uid>;
+
+    /// Objects that end with this owner (its tokens).
+    fn owned_by(&self, owner: Uid) -> Vec<&Arc<Object>>;
+}
