@@ -66,7 +66,12 @@ pub fn get(url: &str, token: Option<&str>) -> Result<Answer, String> {
 }
 
 /// POSTs bytes to an MCP endpoint with the headers that a legacy client sends.
-pub fn post_mcp(endpoint: &str, token: &str, more: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Result<Answer, String> {
+pub fn post_mcp(
+    endpoint: &str,
+    token: &str,
+    more: &[(&str, &str)],
+    body: impl Into<Vec<u8>>,
+) -> Result<Answer, String> {
     let bearer = format!("Bearer {token}");
     let mut headers = vec![("authorization", bearer.as_str()), ("accept", "application/json, text/event-stream")];
     if !more.iter().any(|(name, _)| *name == "content-type") {

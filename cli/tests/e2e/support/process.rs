@@ -74,9 +74,9 @@ pub fn run(command: &mut Command, input: Option<&str>, limit: Duration) -> Ran {
         let _ = stdin.write_all(text.as_bytes());
     }
     let read = |name: &str| String::from_utf8_lossy(&std::fs::read(path(name)).unwrap()).into_owned();
-    let status = child.wait_at_most(limit).unwrap_or_else(|| {
-        panic!("{shown} took longer than {limit:?}\n{}\n{}", read("out"), read("err"))
-    });
+    let status = child
+        .wait_at_most(limit)
+        .unwrap_or_else(|| panic!("{shown} took longer than {limit:?}\n{}\n{}", read("out"), read("err")));
     Ran { command: shown, code: status.code(), stdout: read("out"), stderr: read("err") }
 }
 
