@@ -1,2 +1,8 @@
 //! The control plane's face: `client` speaks to it, `server` is it, `upstream` speaks to MCP servers.
+#[cfg(feature = "client")]
+pub mod client;
+pub mod plane;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod upstream;
+pub mod wire;

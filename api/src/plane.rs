@@ -1,0 +1,222 @@
+//! What a gateway may ask of the control plane, in the same process or from afar.
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use mcpctl_core::actor::Actor;
+use mcpctl_core::ids::{Digest, Seq, Uid};
+use mcpctl_core::kinds::{ToolFilter, ToolNames};
+use mcpctl_core::plaintext::Plaintext;
+use mcpctl_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::upstream::Sessions;
+
+/// A caller's bearer: a gateway has nothing else to show to the control plane, and it can be shown to nobody else.
+#[derive(Clone)]
+pub struct CallerBearer {
+    raw: Plaintext,
+    digest: Digest,
+}
+
+impl CallerBearer {
+    /// Takes the bearer of a request.
+    #[must_use]
+    pub fn new(raw: String) -> Self {
+        let digest = Digest::sha256(raw.as_bytes());
+        Self { raw: Plaintext::new(raw), digest }
+    }
+
+    /// SHA-256 of it, by which it is known.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The text, for the control plane's client only.
+    pub(crate) fn expose(&self) -> &str {
+        self.raw.expose()
+    }
+}
+
+/// Who a bearer is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Caller {
+    /// The identity that acts: a token, or a person with a login (STDIO bridge).
+    pub actor: Actor,
+    /// Whose rights bound it, for a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Actor>,
+    /// SHA-256 of the bearer, for tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_sha: Option<Digest>,
+}
+
+/// A project as the gateway serves it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProjectView {
+    /// Identity.
+    pub uid: Uid,
+    /// Name.
+    pub name: String,
+    /// What agents are told about it.
+    #[serde(default)]
+    pub instructions: Option<String>,
+    /// How tools are named.
+    pub tool_names: ToolNames,
+    /// Its servers, in the order of the project.
+    pub servers: Vec<ServerView>,
+    /// Changes whenever anything above does: the highest version among the project and its servers.
+    pub version: Seq,
+}
+
+/// A server as the gateway serves it. What it runs, where it is and its secrets are not in here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerView {
+    /// Identity.
+    pub uid: Uid,
+    /// Name: the prefix of its tools.
+    pub name: String,
+    /// What it is for.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// The server's own filter.
+    #[serde(default)]
+    pub tools: ToolFilter,
+    /// The project's filter for it.
+    #[serde(default)]
+    pub project_tools: ToolFilter,
+    /// Version of the server object.
+    pub version: Seq,
+}
+
+impl ServerView {
+    /// Whether a tool, under the server's own name for it, is served.
+    #[must_use]
+    pub fn serves(&self, tool: &str) -> bool {
+        self.tools.serves(tool) && self.project_tools.serves(tool)
+    }
+}
+
+/// A caller that may open a project, decided at a seq.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    /// Who.
+    pub caller: Arc<Caller>,
+    /// The project.
+    pub project: Arc<ProjectView>,
+    /// The state it was decided in.
+    pub seq: Seq,
+    /// Events that made the grants which were used.
+    pub via: Arc<[Seq]>,
+    /// Cancelled when the access is taken away: live streams and calls in flight end.
+    pub cut: CancellationToken,
+}
+
+/// Why a caller may not open a project. The text is fit for the caller.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    /// No bearer, or none of the form of a project token: 401.
+    #[error("{0}")]
+    NotAToken(&'static str),
+    /// A well-formed token that is not known, revoked or expired, as the control plane said: 401.
+    #[error("the token is {0}")]
+    Ended(&'static str),
+    /// A live token of another project: 403.
+    #[error("the token is for another project")]
+    OtherProject,
+    /// The caller, or the token's owner, lacks a right: 403.
+    #[error("{0}")]
+    Forbidden(String),
+    /// There is no such project (told only to who may see projects): 404.
+    #[error("project {0:?} does not exist")]
+    NoProject(String),
+    /// The control plane can't be asked, or the lease ran out: 503, fail closed.
+    #[error("the control plane can't be asked now: {0}")]
+    Unavailable(String),
+}
+
+/// One line of the audit log: a call, a refusal, a login.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditEntry {
+    /// When it began.
+    pub at: Timestamp,
+    /// What sort of line: `call`, `list`, `refusal`, `session`, `login`, `secret-read`, `audit-read`.
+    pub kind: String,
+    /// MCP method or REST operation, such as `tools/call`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub method: String,
+    /// Who, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<Actor>,
+    /// Whose rights bound the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Actor>,
+    /// SHA-256 of the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_sha: Option<Digest>,
+    /// Project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// Downstream session, shortened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// Upstream server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// Tool, prompt or resource, under the server's own name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// Whether it was allowed.
+    pub allowed: bool,
+    /// The state it was decided in.
+    pub seq: Seq,
+    /// Events that made the grants which were used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub via: Vec<Seq>,
+    /// What came of it: `ok`, `tool-error`, `error`, `denied`, `timeout`, `cancelled`, `cut`, `unavailable`.
+    pub outcome: String,
+    /// More on the outcome; never an argument or a result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Microseconds from the first byte parsed to the answer.
+    pub duration_us: u64,
+    /// Bytes of the request.
+    pub request_bytes: u64,
+    /// Bytes of the answer.
+    pub answer_bytes: u64,
+    /// blake3 of the raw arguments; stored under a key of the control plane, so that short arguments can't be guessed from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Digest>,
+}
+
+/// The audit log can't take an entry: the call it is about must not be answered with success.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the audit log takes no entries: {0}")]
+pub struct AuditFailed(pub String);
+
+/// The control plane as a gateway sees it.
+#[async_trait]
+pub trait Plane: Send + Sync + 'static {
+    /// Decides whether a bearer may open a project now. Never answered from a cache with a time to live.
+    ///
+    /// # Errors
+    /// See [`Denial`].
+    async fn admit(&self, bearer: &CallerBearer, project: &str) -> Result<Admission, Denial>;
+
+    /// Conversations with servers on behalf of this caller.
+    fn sessions(&self, bearer: &CallerBearer) -> Arc<dyn Sessions>;
+
+    /// Writes an audit entry. When it returns, the entry survives the death of this process.
+    ///
+    /// # Errors
+    /// When the entry could not be written.
+    async fn record(&self, bearer: Option<&CallerBearer>, entry: AuditEntry) -> Result<(), AuditFailed>;
+
+    /// Seq of the newest state that this gateway knows, for `/healthz`.
+    fn seq(&self) -> Seq;
+}

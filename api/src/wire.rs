@@ -1,0 +1,209 @@
+//! Shapes of the REST API that server and client share.
+use mcpctl_core::actor::Actor;
+use mcpctl_core::ids::{Digest, Seq, Uid};
+use mcpctl_core::record::Authz;
+use mcpctl_core::refusal::Violation;
+use mcpctl_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Seq of the state that an answer was made from.
+pub const REVISION: &str = "mcpctl-revision";
+/// The answer must be from this seq or later.
+pub const AT_LEAST: &str = "mcpctl-at-least";
+/// Makes a retry of a mutation harmless.
+pub const REQUEST_ID: &str = "mcpctl-request-id";
+/// What became of a mutation: `created`, `changed`, `unchanged`, `deleted`.
+pub const OUTCOME: &str = "mcpctl-outcome";
+
+/// `application/problem+json` (RFC 9457), with fields and hints.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Problem {
+    /// A stable name, such as `urn:mcpctl:problem:forbidden`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The same in words.
+    pub title: String,
+    /// HTTP status.
+    pub status: u16,
+    /// What happened, this time.
+    pub detail: String,
+    /// What to do next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// What is wrong with which field.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Violation>,
+    /// The state it was decided in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<Seq>,
+}
+
+/// A list of objects or other rows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct List<T = Map<String, Value>> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// Where to go on, when there is more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// Seq of the state.
+    pub revision: Seq,
+}
+
+/// One event of an object's history.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryItem {
+    /// Position in the log.
+    pub seq: Seq,
+    /// When.
+    pub at: Timestamp,
+    /// `kind/name`.
+    pub object: String,
+    /// `<kind>.<event>`, such as `mcptoken.revoked`.
+    pub event: String,
+    /// Who.
+    pub actor: Actor,
+    /// On whose behalf.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<Actor>,
+    /// Why it was allowed.
+    pub authz: Authz,
+    /// Fields that changed, each as `field: before → after`, secrets never.
+    pub changes: Vec<String>,
+    /// blake3 of the record.
+    pub hash: Digest,
+}
+
+/// `POST /auth/login`.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginRequest {
+    /// E-mail address.
+    pub email: String,
+    /// Password.
+    pub password: String,
+}
+
+/// Answer to a login; shown once.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoginAnswer {
+    /// The login's bearer.
+    pub token: String,
+    /// When it ends at the latest.
+    pub expires_at: Timestamp,
+    /// Who.
+    pub user: String,
+}
+
+/// Answer to `/auth/me`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Me {
+    /// The identity of the credential.
+    pub actor: Actor,
+    /// Whose rights bound it, for a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Actor>,
+    /// Project, for a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// Groups, for a user.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    /// Rights, as bindings read, such as `edit servers`.
+    pub rights: Vec<String>,
+    /// When the credential ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// The state it was decided in.
+    pub seq: Seq,
+}
+
+/// Answer to `/mcptokens/introspect`: asked by whoever holds the token, about that token.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Introspection {
+    /// Whether it opens its project now.
+    pub active: bool,
+    /// Why not, when not: `revoked`, `expired`, `unknown`, or the right that its owner lacks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Identity of the token object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<Uid>,
+    /// Name of the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// Whose rights bound it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Actor>,
+    /// When it expires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// Events that made the grants which were used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub via: Vec<Seq>,
+    /// The state it was decided in.
+    pub seq: Seq,
+}
+
+/// Answer to a delete or an action.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Done {
+    /// `created`, `changed`, `unchanged` or `deleted`.
+    pub outcome: String,
+    /// Seq of the last event that it caused, or of the state when nothing changed.
+    pub seq: Seq,
+    /// Objects that changed with it, such as tokens revoked with their owner.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
+}
+
+/// Answer to `/api/v1/status`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Version of the program.
+    pub version: String,
+    /// Head of the log.
+    pub seq: Seq,
+    /// `ok`, or `read-only` with a reason.
+    pub log: String,
+    /// Objects by kind, as far as the caller may see them.
+    pub objects: std::collections::BTreeMap<String, usize>,
+    /// Running copies of servers that the caller may see.
+    pub instances: Vec<Instance>,
+}
+
+/// One running copy of a server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Instance {
+    /// `<server>-<n>`.
+    pub name: String,
+    /// Its server.
+    pub server: String,
+    /// `STARTING`, `RUNNING`, `BACKOFF`, `FAILED`, `STOPPED`.
+    pub state: String,
+    /// Process id, for what is run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// `legacy` or `modern`, once known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub era: Option<String>,
+    /// Since when it is in this state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// What went wrong last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}
