@@ -25,6 +25,9 @@ pub struct OpenOptions {
     pub journal: JournalOptions,
 }
 
+/// What an open calls for every record: its seq and its stored bytes.
+pub type EachRecord<'a> = dyn FnMut(Seq, &[u8]) -> Result<(), LogError> + 'a;
+
 /// The event log on disk.
 pub struct DurableLog {
     dir: PathBuf,
@@ -43,7 +46,7 @@ impl DurableLog {
     pub fn open(
         dir: &Path,
         options: OpenOptions,
-        each: &mut dyn FnMut(Seq, &[u8]) -> Result<(), LogError>,
+        each: &mut EachRecord<'_>,
     ) -> Result<Self, LogError> {
         std::fs::create_dir_all(dir).map_err(failed("create", dir))?;
         let lock = DirLock::take(dir)?;

@@ -68,7 +68,7 @@ pub(super) fn open(path: &Path) -> Result<File, LogError> {
 
 /// Writes `count` zeros, so that a later sync has no metadata to write.
 pub(super) fn write_zeros(file: &File, from: u64, count: u64) -> io::Result<()> {
-    const CHUNK: [u8; 64 * 1024] = [0; 64 * 1024];
+    static CHUNK: [u8; 64 * 1024] = [0; 64 * 1024];
     let mut at = from;
     while at < from + count {
         let now = (from + count - at).min(CHUNK.len() as u64);
