@@ -9,18 +9,31 @@ use serde_json::value::RawValue;
 use tokio::sync::broadcast;
 use zeroize::Zeroizing;
 
+mod address_guard;
+mod backoff;
 mod child;
 mod conversation;
+mod endpoint;
+mod fleet;
+mod fleet_server;
 mod guardian;
 mod handshake;
+mod http;
+mod http_headers;
+mod http_io;
+mod http_stream;
 mod inbox;
 mod lines;
 mod logs;
+mod opening;
 mod peer;
 mod rpc;
+mod sse_legacy;
+mod sse_parser;
 mod stdio;
 
 pub use child::live_children;
+pub use fleet::{FAILURES_MAX, Fleet, FleetLimits, InstanceState, InstanceStatus};
 pub use logs::{LogLine, LogSource};
 
 /// Which protocol generation a peer speaks.

@@ -11,6 +11,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use super::child::{self, Streams};
@@ -33,6 +34,8 @@ pub(super) struct Start<'a> {
     pub(super) era: Option<Era>,
     /// Limit on the handshake.
     pub(super) limit: Duration,
+    /// Owner of the task that ends the process, which may outlive the conversation by the grace of a stop.
+    pub(super) tasks: &'a TaskTracker,
 }
 
 /// One child process and the conversation with it.
@@ -128,7 +131,7 @@ fn spawn(start: &Start<'_>) -> Result<Started, UpstreamError> {
     peer.tasks.spawn(read_log(stderr, start.pen.clone(), peer.ended.clone()));
     let (words, gone, stop) = (Arc::downgrade(&exit), exit.gone.clone(), exit.stop.clone());
     let (peer_of_exit, pen) = (peer.clone(), start.pen.clone());
-    peer.tasks.spawn(async move {
+    start.tasks.spawn(async move {
         let how = running.attend(&stop).await;
         pen.write(LogSource::Event, &how);
         // Answers that it wrote before it went are still in the pipe.

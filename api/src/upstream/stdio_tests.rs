@@ -29,6 +29,7 @@ async fn try_open(argv: Vec<String>, limit: Duration, log: &Arc<ServerLog>) -> R
         pen: LogPen::new(log.clone(), "fake-0", env.iter()),
         era: None,
         limit,
+        tasks: &TaskTracker::new(),
     };
     StdioSession::open(start).await
 }

@@ -1,0 +1,506 @@
+//! One server of the fleet: its open conversations, who owns them, and the task that keeps enough of them.
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use futures::future::join_all;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::backoff::Backoff;
+use super::conversation::Conversation;
+use super::fleet::{FAILURES_MAX, FleetLimits, InstanceState, InstanceStatus};
+use super::logs::{LogPen, LogSource, ServerLog};
+use super::opening::Opening;
+use super::{Era, Launch, ServerPlan, Session, SessionKey, UpstreamError};
+
+/// A wait for the end of a back-off that is shorter is waited out instead of refused.
+const WAIT_OUT: Duration = Duration::from_millis(250);
+const DRAIN_POLL: Duration = Duration::from_millis(20);
+/// Longest time between two looks at what is idle.
+const TEND_EVERY: Duration = Duration::from_secs(5);
+
+/// One server.
+pub(super) struct Server {
+    plan: ServerPlan,
+    limits: Arc<FleetLimits>,
+    log: Arc<ServerLog>,
+    replicas: AtomicU32,
+    sessions_max: AtomicU32,
+    state: Mutex<State>,
+    /// One opening at a time per key; `None` while the era is unknown, and for the modern era.
+    flights: Mutex<HashMap<Option<SessionKey>, Arc<tokio::sync::Mutex<()>>>>,
+    wake: Notify,
+    /// No further conversation is opened.
+    retiring: CancellationToken,
+    /// All conversations are closed.
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+#[derive(Default)]
+struct State {
+    slots: Vec<Slot>,
+    /// Numbers of instances that are open, being opened, or being closed.
+    numbers: BTreeSet<u32>,
+    opening: BTreeMap<u32, SystemTime>,
+    era: Option<Era>,
+    ever_opened: bool,
+    backoff: Backoff,
+    last_error: Option<String>,
+    failed_at: Option<SystemTime>,
+    restarts: BTreeMap<u32, u32>,
+}
+
+struct Slot {
+    number: u32,
+    owner: Owner,
+    conversation: Arc<dyn Conversation>,
+    since: SystemTime,
+    opened: Instant,
+    /// Cancel to close it.
+    close: CancellationToken,
+    /// Set when it is closed and nothing is left of it.
+    gone: CancellationToken,
+}
+
+#[derive(PartialEq)]
+enum Owner {
+    /// Modern: no state, so all share it.
+    Anyone,
+    /// A warm copy of a legacy server, for the first who needs it.
+    Nobody,
+    /// One key's.
+    Key(SessionKey),
+}
+
+impl Server {
+    pub(super) fn start(plan: ServerPlan, limits: Arc<FleetLimits>, log: Arc<ServerLog>) -> Arc<Self> {
+        let server = Arc::new(Self {
+            replicas: AtomicU32::new(plan.replicas),
+            sessions_max: AtomicU32::new(plan.sessions_max.max(1)),
+            plan,
+            limits,
+            log,
+            state: Mutex::default(),
+            flights: Mutex::default(),
+            wake: Notify::new(),
+            retiring: CancellationToken::new(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        server.tasks.spawn(server.clone().keep());
+        server
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.plan.name
+    }
+
+    pub(super) fn log(&self) -> &Arc<ServerLog> {
+        &self.log
+    }
+
+    pub(super) fn same(&self, plan: &ServerPlan) -> bool {
+        self.plan.revision == plan.revision && self.plan.name == plan.name
+    }
+
+    pub(super) fn resize(&self, replicas: u32, sessions_max: u32) {
+        self.replicas.store(replicas, Ordering::Relaxed);
+        self.sessions_max.store(sessions_max.max(1), Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+
+    /// The open conversation of this key, if there is one. This is the way of nearly every call.
+    pub(super) fn open_one(&self, key: &SessionKey) -> Option<Arc<dyn Session>> {
+        let mut state = self.state.lock();
+        let slot = match state.era? {
+            Era::Modern => {
+                state.slots.iter().filter(|s| s.usable()).min_by_key(|s| s.conversation.activity().running())?
+            }
+            Era::Legacy => state.of_key(key)?,
+        };
+        slot.conversation.activity().touch();
+        Some(slot.conversation.clone())
+    }
+
+    /// Opens the conversation of this key, unless it opens meanwhile. Goes on when the caller leaves: the next call of the
+    /// same key, which is likely to come, then finds it open.
+    pub(super) async fn session(self: &Arc<Self>, key: &SessionKey) -> Result<Arc<dyn Session>, UpstreamError> {
+        let (server, key) = (self.clone(), key.clone());
+        let opened = self.tasks.spawn(async move { server.open_for(Some(&key)).await });
+        opened.await.unwrap_or_else(|_| Err(self.unavailable("opening it failed: see the log of mcpctl".into())))
+    }
+
+    async fn open_for(self: &Arc<Self>, key: Option<&SessionKey>) -> Result<Arc<dyn Session>, UpstreamError> {
+        loop {
+            let era = self.state.lock().era;
+            let flight_of = key.filter(|_| era == Some(Era::Legacy)).cloned();
+            let flight = self.flights.lock().entry(flight_of.clone()).or_default().clone();
+            let turn = flight.lock().await;
+            if let Some(session) = self.already_open(key) {
+                return Ok(session);
+            }
+            if self.state.lock().era != era {
+                // It became known while we waited: keys need not wait for each other any more.
+                continue;
+            }
+            let opened = self.open_now(key).await;
+            drop(turn);
+            let mut flights = self.flights.lock();
+            // Ours and the table's: nobody else waits for this key.
+            if Arc::strong_count(&flight) == 2 {
+                flights.remove(&flight_of);
+            }
+            return opened;
+        }
+    }
+
+    /// What another opened while we waited: for a key its conversation, for the keeper any, if there are enough.
+    fn already_open(&self, key: Option<&SessionKey>) -> Option<Arc<dyn Session>> {
+        match key {
+            Some(key) => self.open_one(key),
+            None if self.missing() > 0 => None,
+            None => self.state.lock().slots.first().map(|slot| -> Arc<dyn Session> { slot.conversation.clone() }),
+        }
+    }
+
+    async fn open_now(self: &Arc<Self>, key: Option<&SessionKey>) -> Result<Arc<dyn Session>, UpstreamError> {
+        self.await_backoff().await?;
+        let number = self.take_place().await?;
+        let (era, limit) = {
+            let state = self.state.lock();
+            (state.era, if state.ever_opened { self.limits.handshake } else { self.limits.first_handshake })
+        };
+        let instance = self.instance(number);
+        let opening = Opening {
+            plan: &self.plan,
+            instance: &instance,
+            capabilities: key.and_then(|key| key.capabilities.clone()),
+            era,
+            limit,
+            log: self.log.clone(),
+            work_folder: self.limits.work_folder.as_deref(),
+            tasks: &self.tasks,
+        };
+        let opened = tokio::select! {
+            opened = opening.open() => opened,
+            () = self.retiring.cancelled() => Err(self.unavailable("it is being stopped".into())),
+        };
+        match opened {
+            Ok(conversation) => Ok(self.opened(number, key, conversation)),
+            Err(error) => Err(self.not_opened(number, error)),
+        }
+    }
+
+    async fn await_backoff(&self) -> Result<(), UpstreamError> {
+        let (left, error) = {
+            let state = self.state.lock();
+            (state.backoff.left(), state.last_error.clone())
+        };
+        if left <= WAIT_OUT {
+            tokio::time::sleep(left).await;
+            return Ok(());
+        }
+        let error = error.unwrap_or_else(|| "it failed".into());
+        Err(self.unavailable(format!("{error}; next try in {:.1} s", left.as_secs_f32())))
+    }
+
+    /// Takes the number of a new instance; where all sessions are taken, the longest idle one makes room.
+    async fn take_place(&self) -> Result<u32, UpstreamError> {
+        let spared = {
+            let mut state = self.state.lock();
+            let limit = self.sessions_max.load(Ordering::Relaxed);
+            if state.slots.len() + state.opening.len() < limit as usize {
+                return Ok(state.take_number());
+            }
+            let Some(spared) = state.spare(self.limits.spare_after) else {
+                return Err(UpstreamError::Busy { server: self.plan.name.clone(), limit });
+            };
+            (state.take_number(), spared)
+        };
+        let (number, spared) = spared;
+        spared.close().await;
+        Ok(number)
+    }
+
+    fn opened(
+        self: &Arc<Self>,
+        number: u32,
+        key: Option<&SessionKey>,
+        conversation: Arc<dyn Conversation>,
+    ) -> Arc<dyn Session> {
+        let era = conversation.handshake().era;
+        let owner = match (era, key) {
+            (Era::Modern, _) => Owner::Anyone,
+            (Era::Legacy, None) => Owner::Nobody,
+            (Era::Legacy, Some(key)) => Owner::Key(key.clone()),
+        };
+        let (close, gone) = (self.stop.child_token(), CancellationToken::new());
+        let watch = self.clone().watch(number, conversation.clone(), close.clone(), gone.clone());
+        let mut state = self.state.lock();
+        state.opening.remove(&number);
+        state.era = Some(era);
+        state.ever_opened = true;
+        let session: Arc<dyn Session> = conversation.clone();
+        let (since, opened) = (SystemTime::now(), Instant::now());
+        conversation.activity().touch();
+        state.slots.push(Slot { number, owner, conversation, since, opened, close, gone });
+        drop(state);
+        self.tasks.spawn(watch);
+        session
+    }
+
+    fn not_opened(&self, number: u32, error: UpstreamError) -> UpstreamError {
+        let words = match &error {
+            UpstreamError::Unavailable { why, .. } => why.clone(),
+            UpstreamError::Protocol { what, .. } => format!("it broke the protocol: {what}"),
+            other => other.to_string(),
+        };
+        let mut state = self.state.lock();
+        state.opening.remove(&number);
+        state.numbers.remove(&number);
+        if !self.retiring.is_cancelled() {
+            state.failed(words.clone());
+            if state.slots.is_empty() {
+                // It may have been replaced by one of another generation.
+                state.era = None;
+            }
+        }
+        drop(state);
+        LogPen::new(self.log.clone(), &self.instance(number), [].into_iter()).write(LogSource::Event, &words);
+        self.wake.notify_one();
+        error
+    }
+
+    /// Owns the end of a conversation: it ends by itself, or is closed because its token is cancelled.
+    async fn watch(
+        self: Arc<Self>,
+        number: u32,
+        conversation: Arc<dyn Conversation>,
+        close: CancellationToken,
+        gone: CancellationToken,
+    ) {
+        let by_itself = tokio::select! {
+            biased;
+            () = close.cancelled() => None,
+            why = conversation.closed() => Some(why),
+        };
+        // Closing what has ended frees what is left of it.
+        conversation.close().await;
+        let mut state = self.state.lock();
+        let slot = state.slots.iter().position(|slot| slot.number == number).map(|at| state.slots.swap_remove(at));
+        state.numbers.remove(&number);
+        if let Some(why) = by_itself {
+            *state.restarts.entry(number).or_default() += 1;
+            if let Some(slot) = slot {
+                state.backoff.lived(slot.opened.elapsed());
+            }
+            state.failed(why);
+        }
+        drop(state);
+        gone.cancel();
+        self.wake.notify_one();
+    }
+
+    /// Keeps as many conversations as planned, and ends those that nobody uses.
+    async fn keep(self: Arc<Self>) {
+        while !self.retiring.is_cancelled() {
+            let wait = self.tend().await;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.wake.notified() => {}
+                () = self.retiring.cancelled() => {}
+            }
+        }
+    }
+
+    /// One round; says how long nothing need be done.
+    async fn tend(self: &Arc<Self>) -> Duration {
+        let idle = self.state.lock().idle(self.limits.idle, self.warm() as usize);
+        join_all(idle.iter().map(Closing::close)).await;
+        let (missing, left) = (self.missing(), self.state.lock().backoff.left());
+        if missing > 0 && left.is_zero() {
+            // Its error is kept in the state.
+            drop(self.open_for(None).await);
+            return Duration::ZERO;
+        }
+        let wait = if missing > 0 { left } else { TEND_EVERY };
+        wait.min((self.limits.idle / 4).max(DRAIN_POLL)).max(Duration::from_millis(1))
+    }
+
+    /// Conversations that the plan has and that are neither open nor being opened.
+    fn missing(&self) -> u32 {
+        let state = self.state.lock();
+        let running = u32::try_from(state.slots.len() + state.opening.len()).unwrap_or(u32::MAX);
+        self.warm().saturating_sub(running)
+    }
+
+    /// Conversations kept open: all replicas of a process, one for what is only reached.
+    fn warm(&self) -> u32 {
+        let replicas = self.replicas.load(Ordering::Relaxed).min(self.sessions_max.load(Ordering::Relaxed));
+        match self.plan.launch {
+            Launch::Stdio { .. } => replicas,
+            Launch::Http { .. } | Launch::Sse { .. } => replicas.min(1),
+        }
+    }
+
+    pub(super) async fn end(&self, key: &SessionKey) {
+        let mine = self.state.lock().closing(|slot| matches!(&slot.owner, Owner::Key(owner) if owner == key));
+        join_all(mine.iter().map(Closing::close)).await;
+    }
+
+    /// Lets running calls end within the drain limit, then closes everything and waits until nothing is left.
+    pub(super) async fn retire(&self) {
+        self.retiring.cancel();
+        let busy = || self.state.lock().slots.iter().any(|slot| slot.conversation.activity().running() > 0);
+        let deadline = Instant::now() + self.limits.drain;
+        while busy() && Instant::now() < deadline {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Has everything closed without waiting for it.
+    pub(super) fn abandon(&self) {
+        self.retiring.cancel();
+        self.stop.cancel();
+    }
+
+    fn instance(&self, number: u32) -> String {
+        format!("{}-{number}", self.plan.name)
+    }
+
+    fn unavailable(&self, why: String) -> UpstreamError {
+        UpstreamError::Unavailable { server: self.plan.name.clone(), why }
+    }
+
+    pub(super) fn instances(&self) -> Vec<InstanceStatus> {
+        let state = self.state.lock();
+        let mut all: Vec<_> = state.slots.iter().map(|slot| self.status_of(&state, slot)).collect();
+        let starting = state.opening.iter().map(|(number, since)| InstanceStatus {
+            state: InstanceState::Starting,
+            since: *since,
+            ..self.status(&state, *number)
+        });
+        all.extend(starting);
+        if all.is_empty()
+            && let Some(since) = state.failed_at
+        {
+            let failed = state.backoff.failures() >= FAILURES_MAX;
+            let now = if failed { InstanceState::Failed } else { InstanceState::Backoff };
+            all.push(InstanceStatus { state: now, since, ..self.status(&state, 0) });
+        }
+        all
+    }
+
+    fn status_of(&self, state: &State, slot: &Slot) -> InstanceStatus {
+        let said = slot.conversation.handshake();
+        let now = if slot.close.is_cancelled() { InstanceState::Stopped } else { InstanceState::Running };
+        InstanceStatus {
+            state: now,
+            pid: slot.conversation.pid(),
+            era: Some(said.era),
+            protocol_version: Some(said.version.clone()),
+            since: slot.since,
+            ..self.status(state, slot.number)
+        }
+    }
+
+    fn status(&self, state: &State, number: u32) -> InstanceStatus {
+        InstanceStatus {
+            name: self.instance(number),
+            server: self.plan.uid,
+            server_name: self.plan.name.clone(),
+            state: InstanceState::Starting,
+            pid: None,
+            era: state.era,
+            protocol_version: None,
+            since: SystemTime::UNIX_EPOCH,
+            restarts: state.restarts.get(&number).copied().unwrap_or(0),
+            last_error: state.last_error.clone(),
+        }
+    }
+}
+
+/// A conversation that is to end.
+struct Closing {
+    close: CancellationToken,
+    gone: CancellationToken,
+}
+
+impl Closing {
+    async fn close(&self) {
+        self.close.cancel();
+        self.gone.cancelled().await;
+    }
+}
+
+impl Slot {
+    fn usable(&self) -> bool {
+        self.conversation.is_open() && !self.close.is_cancelled()
+    }
+
+    /// Marks it as closing, so that nobody is given it any more.
+    fn closing(&self) -> Closing {
+        self.close.cancel();
+        Closing { close: self.close.clone(), gone: self.gone.clone() }
+    }
+}
+
+impl State {
+    fn take_number(&mut self) -> u32 {
+        let number = (0..).find(|n| !self.numbers.contains(n)).expect("there are more numbers than instances");
+        self.numbers.insert(number);
+        self.opening.insert(number, SystemTime::now());
+        number
+    }
+
+    /// The key's own conversation; else a warm one, which becomes its own.
+    fn of_key(&mut self, key: &SessionKey) -> Option<&Slot> {
+        let own = self.slots.iter().position(|s| s.usable() && matches!(&s.owner, Owner::Key(owner) if owner == key));
+        let warm = || self.slots.iter().position(|s| s.usable() && s.owner == Owner::Nobody);
+        let at = own.or_else(|| if key.capabilities.is_none() { warm() } else { None })?;
+        let slot = &mut self.slots[at];
+        if slot.owner == Owner::Nobody {
+            slot.owner = Owner::Key(key.clone());
+        }
+        Some(slot)
+    }
+
+    /// The conversation that can best be done without: a warm one that the asking key could not take, or the longest idle.
+    fn spare(&self, after: Duration) -> Option<Closing> {
+        let idle = |slot: &Slot| slot.conversation.activity().idle();
+        let spare = |slot: &&Slot| match slot.owner {
+            _ if !slot.usable() => false,
+            Owner::Anyone => false,
+            Owner::Nobody => true,
+            Owner::Key(_) => idle(slot) >= after,
+        };
+        self.slots.iter().filter(spare).max_by_key(|s| (s.owner == Owner::Nobody, idle(s))).map(Slot::closing)
+    }
+
+    /// Conversations that nobody used for so long: those of keys, and those of nobody beyond what is kept warm.
+    fn idle(&self, limit: Duration, warm: usize) -> Vec<Closing> {
+        let idle = |slot: &&Slot| slot.usable() && slot.conversation.activity().idle() >= limit;
+        let (owned, common): (Vec<_>, Vec<_>) =
+            self.slots.iter().filter(idle).partition(|slot| matches!(slot.owner, Owner::Key(_)));
+        let surplus = self.slots.len().saturating_sub(owned.len()).saturating_sub(warm);
+        owned.into_iter().chain(common.into_iter().take(surplus)).map(Slot::closing).collect()
+    }
+
+    fn closing(&self, which: impl Fn(&Slot) -> bool) -> Vec<Closing> {
+        self.slots.iter().filter(|slot| which(slot)).map(Slot::closing).collect()
+    }
+
+    fn failed(&mut self, why: String) {
+        self.backoff.failed();
+        self.failed_at = Some(SystemTime::now());
+        self.last_error = Some(why);
+    }
+}
