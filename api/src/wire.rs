@@ -51,6 +51,29 @@ pub struct List<T = Map<String, Value>> {
     pub revision: Seq,
 }
 
+/// Answer to `GET /<plural>?view=table`: what `get` prints.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Table {
+    /// Titles: NAME, PROJECT for kinds that live in one, the kind's own, AGE.
+    pub columns: Vec<String>,
+    /// One row per object.
+    pub rows: Vec<TableRow>,
+    /// Seq of the state.
+    pub revision: Seq,
+}
+
+/// One object of a table.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TableRow {
+    /// Name of the object.
+    pub name: String,
+    /// Its project, for kinds that live in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// As many cells as there are columns.
+    pub cells: Vec<String>,
+}
+
 /// One event of an object's history.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
