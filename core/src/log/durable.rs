@@ -43,11 +43,7 @@ impl DurableLog {
     ///
     /// # Errors
     /// When the folder is in use, newer, damaged, lacks acknowledged records or can't be read, or when `each` fails.
-    pub fn open(
-        dir: &Path,
-        options: OpenOptions,
-        each: &mut EachRecord<'_>,
-    ) -> Result<Self, LogError> {
+    pub fn open(dir: &Path, options: OpenOptions, each: &mut EachRecord<'_>) -> Result<Self, LogError> {
         std::fs::create_dir_all(dir).map_err(failed("create", dir))?;
         let lock = DirLock::take(dir)?;
         let mut catch_up = CatchUp::begin(dir);

@@ -334,6 +334,20 @@ fn a_folder_that_cannot_be_made_is_named() {
 }
 
 #[test]
+fn a_record_far_inside_a_segment_is_found_by_its_position() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = JournalOptions { segment_bytes: 1 << 20, ..SMALL_LATER };
+    let all = records(1000);
+    write_all(dir.path(), options, &all);
+    let (mut journal, _) = open(dir.path(), options).unwrap();
+    all.iter().for_each(|batch| append(&mut journal, batch).unwrap());
+    for seq in (1..=2000).step_by(17).chain([256, 257, 512, 513, 2000]) {
+        let expected = &all[(seq - 1) % 1000][0];
+        assert_eq!(journal.reader().read(Seq(seq as u64)).unwrap().as_ref(), Some(expected));
+    }
+}
+
+#[test]
 fn a_batch_larger_than_a_segment_gets_one_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let big: Batches = vec![vec![vec![1; 100]], vec![vec![2; 1500]; 4], vec![vec![3; 100]]];

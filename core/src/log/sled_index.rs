@@ -182,3 +182,27 @@ fn record_of<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], IndexError> {
 fn checksum(key: &[u8], record: &[u8]) -> [u8; 4] {
     crc32c::crc32c_append(crc32c::crc32c(key), record).to_le_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_changed_in_the_index_is_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = SledIndex::open(dir.path()).unwrap();
+        index.insert([Indexed { seq: Seq(1), object: Uid::fixed(1), bytes: b"record" }].into_iter()).unwrap();
+        assert_eq!(index.read(Seq(1)).unwrap().as_deref(), Some(&b"record"[..]));
+        let mut value = index.records.get(1u64.to_be_bytes()).unwrap().unwrap().to_vec();
+        value[6] ^= 1;
+        index.records.insert(1u64.to_be_bytes(), value).unwrap();
+        index.read(Seq(1)).unwrap_err();
+        index.cursor().next().unwrap_err();
+    }
+
+    #[test]
+    fn a_panic_becomes_an_error() {
+        let error = fenced::<()>(|| panic!("a flipped bit")).unwrap_err();
+        assert_eq!(error.to_string(), "sled panicked: a flipped bit");
+    }
+}
