@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use super::Session;
+use super::{Session, UpstreamError};
 
 /// A conversation that the fleet owns.
 #[async_trait]
@@ -20,6 +20,12 @@ pub(super) trait Conversation: Session {
 
     /// Ends it and waits until nothing of it is left.
     async fn close(&self);
+}
+
+/// The error of a limit that passed. Parts of a second count as one: "within 0 s" would puzzle its reader.
+pub(super) fn timed_out(server: &str, limit: Duration) -> UpstreamError {
+    let seconds = limit.as_secs() + u64::from(limit.subsec_nanos() > 0);
+    UpstreamError::TimedOut { server: server.to_owned(), seconds }
 }
 
 /// How busy a conversation is. Read by the fleet to find the one that can be spared.

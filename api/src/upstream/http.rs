@@ -14,7 +14,7 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::conversation::{Activity, Conversation};
+use super::conversation::{Activity, Conversation, timed_out};
 use super::endpoint::{Endpoint, Exchange, Failed};
 use super::inbox::{ANSWER_WITHIN, Asked, Inbox};
 use super::rpc::{self, Message};
@@ -399,7 +399,7 @@ impl Shared {
     }
 
     fn timed_out(&self, limit: Duration) -> UpstreamError {
-        UpstreamError::TimedOut { server: self.server.to_string(), seconds: limit.as_secs() }
+        timed_out(&self.server, limit)
     }
 
     fn status(&self, status: StatusCode) -> UpstreamError {
@@ -534,3 +534,7 @@ impl Drop for HttpSession {
         self.shared.end("dropped");
     }
 }
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;

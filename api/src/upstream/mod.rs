@@ -31,6 +31,8 @@ mod rpc;
 mod sse_legacy;
 mod sse_parser;
 mod stdio;
+#[cfg(test)]
+mod testing;
 
 pub use child::live_children;
 pub use fleet::{FAILURES_MAX, Fleet, FleetLimits, InstanceState, InstanceStatus};

@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::conversation::timed_out;
 use super::inbox::{ANSWER_WITHIN, Asked, Inbox};
 use super::rpc::{self, Message, Outcome};
 use super::{Call, CallSink, Era, NoSink, Reply, ServerMessage, UpstreamError, handshake};
@@ -148,7 +149,7 @@ impl Peer {
                 running.cancel = false;
                 answer
             }
-            Err(_) => Err(UpstreamError::TimedOut { server: self.server.to_string(), seconds: call.timeout.as_secs() }),
+            Err(_) => Err(timed_out(&self.server, call.timeout)),
         }
     }
 
@@ -251,6 +252,10 @@ impl Peer {
             };
         }
         let sink = self.sink_of_notification(method, params);
+        if sink.is_none() && method == "notifications/progress" {
+            // Of a call that was answered or given up.
+            return;
+        }
         self.inbox.notification(method, params, sink.as_ref());
     }
 

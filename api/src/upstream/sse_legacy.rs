@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{Semaphore, broadcast, mpsc};
 use url::Url;
 
-use super::conversation::{Activity, Conversation};
+use super::conversation::{Activity, Conversation, timed_out};
 use super::endpoint::{Endpoint, Exchange, Failed};
 use super::http_headers;
 use super::peer::{End, Outgoing, Peer, Unopened};
@@ -40,7 +40,7 @@ impl SseSession {
     ) -> Result<Self, UpstreamError> {
         let endpoint = Arc::new(endpoint);
         let connected = tokio::time::timeout(limit, connect(&server, &endpoint, url)).await;
-        let timed_out = || UpstreamError::TimedOut { server: server.to_string(), seconds: limit.as_secs() };
+        let timed_out = || timed_out(&server, limit);
         let (stream, parser, target) = connected.unwrap_or_else(|_| Err(timed_out()))?;
         let (peer, queue) = Peer::new(server.clone(), capabilities);
         peer.tasks.spawn(read_all(peer.clone(), stream, parser));
@@ -244,3 +244,7 @@ impl Drop for SseSession {
         self.peer.end(End::Gone("dropped".into()));
     }
 }
+
+#[cfg(test)]
+#[path = "sse_legacy_tests.rs"]
+mod tests;

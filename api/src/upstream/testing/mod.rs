@@ -1,0 +1,2 @@
+//! Peers for tests that behave as told.
+pub(super) mod fake_http;
