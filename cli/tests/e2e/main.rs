@@ -1,5 +1,10 @@
 //! End-to-end tests: the built `mcpctl`, real MCP servers, real MCP clients, one test binary.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
+mod agents;
+mod bad_input;
+mod crash;
+mod lifecycle;
 mod parts_start;
 mod support;
+mod tour;

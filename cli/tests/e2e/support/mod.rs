@@ -2,5 +2,6 @@
 pub mod http;
 pub mod parts;
 pub mod process;
+pub mod tour;
 pub mod up;
 pub mod wait;

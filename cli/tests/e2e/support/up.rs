@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde::Deserialize;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::process::{Owned, Ran, run};
@@ -96,8 +97,6 @@ impl Place {
 pub struct Up {
     pub place: Arc<Place>,
     pub ready: Ready,
-    /// From the start of the process to the line that says it is ready.
-    pub ready_after: Duration,
     process: Owned,
 }
 
@@ -114,7 +113,6 @@ impl Up {
     /// With all that it said when it does not become ready.
     #[track_caller]
     pub fn start_in(place: Arc<Place>) -> Self {
-        let begun = Instant::now();
         let stderr = File::options().create(true).append(true).open(place.path("up.stderr")).unwrap();
         let mut command = place.up_command(&place.data());
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
@@ -122,7 +120,7 @@ impl Up {
         let line = first_line(&mut process, READY_LIMIT);
         let ready = line.and_then(|line| serde_json::from_str(&line).ok());
         let ready = ready.unwrap_or_else(|| panic!("`mcpctl up` did not become ready:\n{}", place.log()));
-        Self { place, ready, ready_after: begun.elapsed(), process }
+        Self { place, ready, process }
     }
 
     /// The token of the first start.
@@ -178,4 +176,35 @@ fn first_line(process: &mut Owned, limit: Duration) -> Option<String> {
         }
     });
     receiver.recv_timeout(limit).ok()
+}
+
+impl Up {
+    /// `mcpctl apply -f -` of some objects.
+    #[track_caller]
+    pub fn apply(&self, objects: &[Value]) {
+        let documents: Vec<String> = objects.iter().map(Value::to_string).collect();
+        self.place.mcpctl_with_input(&["apply", "-f", "-"], &documents.join("\n---\n")).ok();
+    }
+
+    /// A new token for a project, in its raw form.
+    #[track_caller]
+    pub fn create_token(&self, name: &str, project: &str) -> String {
+        let made = self.mcpctl(&["create", "mcptoken", name, "-p", project]).ok();
+        raw_token(&made.stdout).unwrap_or_else(|| panic!("no token was shown:\n{}", made.said()))
+    }
+}
+
+/// The first raw token in a text.
+pub fn raw_token(text: &str) -> Option<String> {
+    let begin = text.find("mcpctl_pat_")?;
+    let end = text[begin..].find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len() - begin);
+    Some(text[begin..begin + end].to_owned())
+}
+
+/// The administrator's login, as the CLI keeps it.
+pub fn login(up: &Up) -> String {
+    let text =
+        fs::read_to_string(up.place.home().join(".mcpctl/credentials")).expect("`up` leaves credentials for the CLI");
+    let begin = text.find("mcpctl_").unwrap_or_else(|| panic!("no credential in the CLI's file"));
+    text[begin..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
 }
