@@ -1,4 +1,4 @@
-//! Durable events per second: a plain file with `fdatasync`, the log alone, and mutations through the writer.
+//! Durable events per second: a plain file with `fdatasync`, and in the same rounds mutations through the writer.
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -20,14 +20,19 @@ pub fn print(rounds: usize, long: Duration) {
     println!("{rounds} interleaved rounds of {} s, medians.\n", long.as_secs_f64());
     println!("| writers | what | per second | p50 µs |\n|---|---|---|---|");
     for writers in [1, 64] {
-        let all: Vec<_> = (0..rounds).map(|_| plain_file(writers, long)).collect();
-        row(writers, "plain file, pre-zeroed, `fdatasync`", &all);
+        let (mut plain, mut through_writer) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            plain.push(plain_file(writers, long));
+            through_writer.push(crate::mutations::run(writers, long));
+        }
+        row(writers, "plain file, pre-zeroed, `fdatasync`", &plain);
+        row(writers, "mutations through the writer, on the log", &through_writer);
     }
     println!();
 }
 
 /// Calls per second, and the middle latency in microseconds.
-type Figures = (f64, f64);
+pub type Figures = (f64, f64);
 
 fn row(writers: usize, what: &str, all: &[Figures]) {
     let rate = median(all.iter().map(|f| f.0).collect());

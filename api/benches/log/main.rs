@@ -7,6 +7,7 @@
 
 mod decisions;
 mod durable;
+mod mutations;
 mod past;
 mod rebuild;
 
