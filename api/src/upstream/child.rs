@@ -148,7 +148,7 @@ impl Running {
 
     fn signal(&self, signal: Signal) {
         // It may have gone meanwhile, which is what was wanted.
-        drop(kill_process_group(self.group, signal));
+        let _ = kill_process_group(self.group, signal);
     }
 }
 

@@ -1,33 +1,27 @@
 //! One HTTP endpoint of a server: pinned addresses, TLS, and a small pool of kept-alive connections.
-//!
-//! A connection is driven by the task of the call that uses it, not by a task of its own: a call then costs no hop through
-//! the scheduler, and dropping the call closes the connection, which is how the modern era cancels.
 use std::collections::BTreeMap;
-use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Uri, response};
+use http::{Method, Request, Uri};
 use http_body_util::Full;
-use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 use url::Url;
 use zeroize::Zeroizing;
 
+use super::exchange::Exchange;
 use super::http_io::Io;
-use super::rpc::MESSAGE_BYTES_MAX;
+use super::http_line::{Line, Unsent};
 use super::{UpstreamError, address_guard};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -37,9 +31,7 @@ const CONNECTIONS_MAX: usize = 256;
 const IDLE_MAX: usize = 64;
 /// How long a connection is kept if the server does not say. Common servers close after 5 s without saying so, but they say
 /// it with a FIN, which is seen before the connection is used again.
-const IDLE_FOR: Duration = Duration::from_secs(30);
-
-type Connection = http1::Connection<TokioIo<Io>, Full<Bytes>>;
+pub(super) const IDLE_FOR: Duration = Duration::from_secs(30);
 
 /// A server's endpoint.
 pub(super) struct Endpoint {
@@ -50,16 +42,6 @@ pub(super) struct Endpoint {
     headers: HeaderMap,
     idle: Mutex<Vec<Line>>,
     places: Arc<Semaphore>,
-}
-
-/// One connection.
-struct Line {
-    sender: http1::SendRequest<Full<Bytes>>,
-    connection: Pin<Box<Connection>>,
-    /// The connection has ended.
-    done: bool,
-    keep_until: Instant,
-    keep_for: Duration,
 }
 
 /// How an exchange failed.
@@ -175,7 +157,11 @@ impl Endpoint {
         Err(last)
     }
 
-    fn keep(&self, mut line: Line) {
+    pub(super) fn server(&self) -> &Arc<str> {
+        &self.server
+    }
+
+    pub(super) fn keep(&self, mut line: Line) {
         line.keep_until = Instant::now() + line.keep_for;
         let mut idle = self.idle.lock();
         if idle.len() < IDLE_MAX {
@@ -252,142 +238,4 @@ fn tls_config() -> Result<Arc<ClientConfig>, String> {
         Ok(Arc::new(builder.with_no_client_auth()))
     };
     CONFIG.get_or_init(build).clone()
-}
-
-/// The request was not answered.
-enum Unsent {
-    /// Not a byte of it went out.
-    Intact(Box<Request<Full<Bytes>>>),
-    /// Some of it may have.
-    Perhaps,
-}
-
-impl Line {
-    fn usable(&self) -> bool {
-        !self.done && self.sender.is_ready()
-    }
-
-    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<(response::Parts, Incoming), Unsent> {
-        let answer = self.sender.try_send_request(request);
-        match drive(&mut self.connection, &mut self.done, answer).await {
-            Ok(response) => Ok(response.into_parts()),
-            Err(mut error) => match error.take_message() {
-                Some(request) => Err(Unsent::Intact(Box::new(request))),
-                None => Err(Unsent::Perhaps),
-            },
-        }
-    }
-
-    /// One step of the connection, without waiting.
-    async fn advance(&mut self) {
-        if !self.done {
-            self.done = poll_fn(|cx| Poll::Ready(self.connection.as_mut().poll(cx).is_ready())).await;
-        }
-    }
-}
-
-/// Waits for `answer` while keeping the connection moving.
-async fn drive<T>(connection: &mut Pin<Box<Connection>>, done: &mut bool, answer: impl Future<Output = T>) -> T {
-    let mut answer = pin!(answer);
-    poll_fn(|cx| {
-        if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
-            return Poll::Ready(answer);
-        }
-        if !*done {
-            *done = connection.as_mut().poll(cx).is_ready();
-        }
-        // The step may have brought the answer; asking again saves a turn through the scheduler.
-        answer.as_mut().poll(cx)
-    })
-    .await
-}
-
-/// An answer that is being read. Dropped before its end, the connection is closed.
-pub(super) struct Exchange {
-    endpoint: Arc<Endpoint>,
-    line: Option<Line>,
-    _place: OwnedSemaphorePermit,
-    /// Status and headers.
-    pub(super) head: response::Parts,
-    body: Incoming,
-}
-
-impl Exchange {
-    fn new(
-        endpoint: Arc<Endpoint>,
-        mut line: Line,
-        place: OwnedSemaphorePermit,
-        head: response::Parts,
-        body: Incoming,
-    ) -> Self {
-        if let Some(keep_for) = head.headers.get("keep-alive").and_then(kept_by_server) {
-            line.keep_for = keep_for;
-        }
-        Self { endpoint, line: Some(line), _place: place, head, body }
-    }
-
-    /// The next piece of the body; `None` at its end.
-    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Failed> {
-        loop {
-            let Some(line) = &mut self.line else { return Ok(None) };
-            let body = &mut self.body;
-            let frame =
-                drive(&mut line.connection, &mut line.done, poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx))).await;
-            match frame {
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Ok(Some(data));
-                    }
-                }
-                Some(Err(_)) => return Err(Failed::Lost),
-                None => {
-                    self.finish().await;
-                    return Ok(None);
-                }
-            }
-        }
-    }
-
-    async fn finish(&mut self) {
-        let Some(mut line) = self.line.take() else { return };
-        line.advance().await;
-        if line.usable() {
-            self.endpoint.keep(line);
-        }
-    }
-
-    /// The whole body, within the limit of a message.
-    pub(super) async fn whole(&mut self) -> Result<Bytes, UpstreamError> {
-        let server = &self.endpoint.server.clone();
-        let Some(first) = self.chunk_or(server).await? else { return Ok(Bytes::new()) };
-        let Some(second) = self.chunk_or(server).await? else { return Ok(first) };
-        let mut all = Vec::with_capacity((first.len() + second.len()) * 2);
-        all.extend_from_slice(&first);
-        all.extend_from_slice(&second);
-        while let Some(more) = self.chunk_or(server).await? {
-            if all.len() + more.len() > MESSAGE_BYTES_MAX {
-                let what = format!("it sent a message of more than {} MiB", MESSAGE_BYTES_MAX >> 20);
-                return Err(UpstreamError::Protocol { server: server.to_string(), what });
-            }
-            all.extend_from_slice(&more);
-        }
-        Ok(all.into())
-    }
-
-    async fn chunk_or(&mut self, server: &str) -> Result<Option<Bytes>, UpstreamError> {
-        self.chunk().await.map_err(|_| UpstreamError::Gone { server: server.into() })
-    }
-
-    /// Whether the body is of this media type.
-    pub(super) fn is(&self, media_type: &str) -> bool {
-        let value = self.head.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        value.split(';').next().is_some_and(|found| found.trim().eq_ignore_ascii_case(media_type))
-    }
-}
-
-/// `Keep-Alive: timeout=5`: what the server allows, less a second for the way.
-fn kept_by_server(value: &HeaderValue) -> Option<Duration> {
-    let parameters = value.to_str().ok()?.split(',');
-    let seconds = parameters.filter_map(|p| p.trim().strip_prefix("timeout=")).find_map(|s| s.parse::<u64>().ok())?;
-    Some(Duration::from_secs(seconds.saturating_sub(1)).min(IDLE_FOR))
 }

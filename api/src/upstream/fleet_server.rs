@@ -1,5 +1,5 @@
 //! One server of the fleet: its open conversations, who owns them, and the task that keeps enough of them.
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -10,9 +10,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::backoff::Backoff;
 use super::conversation::Conversation;
 use super::fleet::{FAILURES_MAX, FleetLimits, InstanceState, InstanceStatus};
+use super::fleet_slots::{Closing, Owner, Slot, State};
 use super::logs::{LogPen, LogSource, ServerLog};
 use super::opening::Opening;
 use super::{Era, Launch, ServerPlan, Session, SessionKey, UpstreamError};
@@ -39,42 +39,6 @@ pub(super) struct Server {
     /// All conversations are closed.
     stop: CancellationToken,
     tasks: TaskTracker,
-}
-
-#[derive(Default)]
-struct State {
-    slots: Vec<Slot>,
-    /// Numbers of instances that are open, being opened, or being closed.
-    numbers: BTreeSet<u32>,
-    opening: BTreeMap<u32, SystemTime>,
-    era: Option<Era>,
-    ever_opened: bool,
-    backoff: Backoff,
-    last_error: Option<String>,
-    failed_at: Option<SystemTime>,
-    restarts: BTreeMap<u32, u32>,
-}
-
-struct Slot {
-    number: u32,
-    owner: Owner,
-    conversation: Arc<dyn Conversation>,
-    since: SystemTime,
-    opened: Instant,
-    /// Cancel to close it.
-    close: CancellationToken,
-    /// Set when it is closed and nothing is left of it.
-    gone: CancellationToken,
-}
-
-#[derive(PartialEq)]
-enum Owner {
-    /// Modern: no state, so all share it.
-    Anyone,
-    /// A warm copy of a legacy server, for the first who needs it.
-    Nobody,
-    /// One key's.
-    Key(SessionKey),
 }
 
 impl Server {
@@ -425,82 +389,5 @@ impl Server {
             restarts: state.restarts.get(&number).copied().unwrap_or(0),
             last_error: state.last_error.clone(),
         }
-    }
-}
-
-/// A conversation that is to end.
-struct Closing {
-    close: CancellationToken,
-    gone: CancellationToken,
-}
-
-impl Closing {
-    async fn close(&self) {
-        self.close.cancel();
-        self.gone.cancelled().await;
-    }
-}
-
-impl Slot {
-    fn usable(&self) -> bool {
-        self.conversation.is_open() && !self.close.is_cancelled()
-    }
-
-    /// Marks it as closing, so that nobody is given it any more.
-    fn closing(&self) -> Closing {
-        self.close.cancel();
-        Closing { close: self.close.clone(), gone: self.gone.clone() }
-    }
-}
-
-impl State {
-    fn take_number(&mut self) -> u32 {
-        let number = (0..).find(|n| !self.numbers.contains(n)).expect("there are more numbers than instances");
-        self.numbers.insert(number);
-        self.opening.insert(number, SystemTime::now());
-        number
-    }
-
-    /// The key's own conversation; else a warm one, which becomes its own.
-    fn of_key(&mut self, key: &SessionKey) -> Option<&Slot> {
-        let own = self.slots.iter().position(|s| s.usable() && matches!(&s.owner, Owner::Key(owner) if owner == key));
-        let warm = || self.slots.iter().position(|s| s.usable() && s.owner == Owner::Nobody);
-        let at = own.or_else(|| if key.capabilities.is_none() { warm() } else { None })?;
-        let slot = &mut self.slots[at];
-        if slot.owner == Owner::Nobody {
-            slot.owner = Owner::Key(key.clone());
-        }
-        Some(slot)
-    }
-
-    /// The conversation that can best be done without: a warm one that the asking key could not take, or the longest idle.
-    fn spare(&self, after: Duration) -> Option<Closing> {
-        let idle = |slot: &Slot| slot.conversation.activity().idle();
-        let spare = |slot: &&Slot| match slot.owner {
-            _ if !slot.usable() => false,
-            Owner::Anyone => false,
-            Owner::Nobody => true,
-            Owner::Key(_) => idle(slot) >= after,
-        };
-        self.slots.iter().filter(spare).max_by_key(|s| (s.owner == Owner::Nobody, idle(s))).map(Slot::closing)
-    }
-
-    /// Conversations that nobody used for so long: those of keys, and those of nobody beyond what is kept warm.
-    fn idle(&self, limit: Duration, warm: usize) -> Vec<Closing> {
-        let idle = |slot: &&Slot| slot.usable() && slot.conversation.activity().idle() >= limit;
-        let (owned, common): (Vec<_>, Vec<_>) =
-            self.slots.iter().filter(idle).partition(|slot| matches!(slot.owner, Owner::Key(_)));
-        let surplus = self.slots.len().saturating_sub(owned.len()).saturating_sub(warm);
-        owned.into_iter().chain(common.into_iter().take(surplus)).map(Slot::closing).collect()
-    }
-
-    fn closing(&self, which: impl Fn(&Slot) -> bool) -> Vec<Closing> {
-        self.slots.iter().filter(|slot| which(slot)).map(Slot::closing).collect()
-    }
-
-    fn failed(&mut self, why: String) {
-        self.backoff.failed();
-        self.failed_at = Some(SystemTime::now());
-        self.last_error = Some(why);
     }
 }

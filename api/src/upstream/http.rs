@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::conversation::{Activity, Conversation, timed_out};
-use super::endpoint::{Endpoint, Exchange, Failed};
+use super::endpoint::{Endpoint, Failed};
+use super::exchange::Exchange;
 use super::inbox::{ANSWER_WITHIN, Asked, Inbox};
-use super::rpc::{self, Message};
-use super::sse_parser::SseParser;
+use super::rpc;
 use super::{Call, CallSink, Era, Handshake, NoSink, Reply, ServerMessage, Session, UpstreamError, handshake};
 use super::{http_headers, http_stream};
 
@@ -26,8 +26,6 @@ use super::{http_headers, http_stream};
 const ASIDE_WITHIN: Duration = Duration::from_secs(5);
 /// How long a stream may go on after it brought its answer before its connection is closed.
 const SETTLE_WITHIN: Duration = Duration::from_millis(250);
-/// Times that a broken stream is taken up again.
-const RESUMES_MAX: u32 = 20;
 
 /// A conversation with an HTTP server. Clones share it.
 pub(super) struct HttpSession {
@@ -59,7 +57,7 @@ pub(super) struct LegacySession {
 }
 
 /// How a POST failed.
-enum Trouble {
+pub(super) enum Trouble {
     /// The server does not know our session (any more).
     SessionLost,
     /// Any other.
@@ -173,7 +171,7 @@ impl Shared {
         self.legacy.read().clone()
     }
 
-    fn era(&self) -> Era {
+    pub(super) fn era(&self) -> Era {
         *self.era.read()
     }
 
@@ -238,107 +236,6 @@ impl Shared {
         }
     }
 
-    /// Reads the answer to a request, whichever form it has.
-    async fn answer(
-        self: &Arc<Self>,
-        id: u64,
-        exchange: &mut Exchange,
-        sink: &Arc<dyn CallSink>,
-    ) -> Result<Reply, Trouble> {
-        let status = exchange.head.status;
-        if status == StatusCode::NOT_FOUND && self.era() == Era::Legacy && self.legacy.read().id.is_some() {
-            return Err(Trouble::SessionLost);
-        }
-        if status.is_success() && exchange.is("text/event-stream") {
-            return self.answer_in_events(id, exchange, sink).await;
-        }
-        if exchange.is("application/json") && !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            let body = exchange.whole().await?;
-            match rpc::parse(&body) {
-                // Errors may come without our id when the request was refused before its body was read.
-                Ok(Message::Answer { id: answered, outcome }) if answered == Some(id) || !status.is_success() => {
-                    let reply = outcome.to_reply();
-                    return if self.forgot_session(status, &reply) { Err(Trouble::SessionLost) } else { Ok(reply) };
-                }
-                Ok(_) => return Err(self.protocol("its answer belongs to another request").into()),
-                Err(why) if status.is_success() => return Err(self.protocol(&format!("its answer is {why}")).into()),
-                Err(_) => {}
-            }
-        }
-        Err(self.status(status).into())
-    }
-
-    /// Servers should say 404 to a session that they do not know; many say 400 and name the session in words.
-    fn forgot_session(&self, status: StatusCode, reply: &Reply) -> bool {
-        let Reply::Error(error) = reply else { return false };
-        status == StatusCode::BAD_REQUEST
-            && self.era() == Era::Legacy
-            && self.legacy.read().id.is_some()
-            && rpc::string_member(error, "message").is_some_and(|text| text.to_ascii_lowercase().contains("session"))
-    }
-
-    async fn answer_in_events(
-        self: &Arc<Self>,
-        id: u64,
-        exchange: &mut Exchange,
-        sink: &Arc<dyn CallSink>,
-    ) -> Result<Reply, Trouble> {
-        let mut parser = SseParser::default();
-        if let Some(reply) = self.read_events(id, exchange, &mut parser, sink).await? {
-            return Ok(reply);
-        }
-        // 2025-11-25 lets a server hang up in the middle and be asked for the rest.
-        for _ in 0..RESUMES_MAX {
-            let Some(last) = parser.last_id.clone().filter(|_| self.era() == Era::Legacy) else { break };
-            tokio::time::sleep(Duration::from_millis(parser.retry_ms.unwrap_or(1_000).min(30_000))).await;
-            let Ok(mut resumed) = http_stream::get(self, Some(&last)).await else { break };
-            if !(resumed.head.status.is_success() && resumed.is("text/event-stream")) {
-                break;
-            }
-            let mut next = SseParser::resuming(Some(last), parser.retry_ms);
-            if let Some(reply) = self.read_events(id, &mut resumed, &mut next, sink).await? {
-                return Ok(reply);
-            }
-            parser = next;
-        }
-        Err(self.gone().into())
-    }
-
-    /// Reads events until the answer comes. `None`: the stream ended before.
-    async fn read_events(
-        self: &Arc<Self>,
-        id: u64,
-        exchange: &mut Exchange,
-        parser: &mut SseParser,
-        sink: &Arc<dyn CallSink>,
-    ) -> Result<Option<Reply>, Trouble> {
-        loop {
-            while let Some(event) = parser.next().map_err(|why| self.protocol(&format!("it sent {why}")))? {
-                if let Some(reply) = self.event(id, &event.data, sink)? {
-                    return Ok(Some(reply));
-                }
-            }
-            match exchange.chunk().await {
-                Ok(Some(bytes)) => parser.feed(&bytes),
-                Ok(None) | Err(_) => return Ok(None),
-            }
-        }
-    }
-
-    fn event(self: &Arc<Self>, id: u64, data: &[u8], sink: &Arc<dyn CallSink>) -> Result<Option<Reply>, Trouble> {
-        // Priming events have no data.
-        if data.trim_ascii().is_empty() {
-            return Ok(None);
-        }
-        match rpc::parse(data).map_err(|why| self.protocol(&format!("an event is {why}")))? {
-            Message::Answer { id: Some(answered), outcome } if answered == id => return Ok(Some(outcome.to_reply())),
-            Message::Answer { .. } => {}
-            Message::Notification { method, params } => self.inbox.notification(&method, params, Some(sink)),
-            Message::Request { id, method, params } => self.asked(id, &method, params, Some(sink)),
-        }
-        Ok(None)
-    }
-
     /// Takes a request of the server, from the stream of a call or from the one outside of calls.
     pub(super) fn asked(
         self: &Arc<Self>,
@@ -390,11 +287,11 @@ impl Shared {
         self.ended.cancel();
     }
 
-    fn gone(&self) -> UpstreamError {
+    pub(super) fn gone(&self) -> UpstreamError {
         UpstreamError::Gone { server: self.server.to_string() }
     }
 
-    fn protocol(&self, what: &str) -> UpstreamError {
+    pub(super) fn protocol(&self, what: &str) -> UpstreamError {
         UpstreamError::Protocol { server: self.server.to_string(), what: what.to_owned() }
     }
 
@@ -402,7 +299,7 @@ impl Shared {
         timed_out(&self.server, limit)
     }
 
-    fn status(&self, status: StatusCode) -> UpstreamError {
+    pub(super) fn status(&self, status: StatusCode) -> UpstreamError {
         let why = match status.as_u16() {
             401 | 403 => format!("it refused our credentials (HTTP {status}): check its `headers` and their secrets"),
             300..=399 => format!("it redirects (HTTP {status}), which is not followed: set its final address"),

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use http::header::HeaderValue;
 use http::{Method, StatusCode};
 
-use super::endpoint::{Exchange, Failed};
+use super::endpoint::Failed;
+use super::exchange::Exchange;
 use super::http::{LegacySession, Shared};
 use super::http_headers;
 use super::rpc::{self, Message};

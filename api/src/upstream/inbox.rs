@@ -16,6 +16,9 @@ const ASKED_MAX: usize = 64;
 /// How long a request of a server may wait for its answer. A person may have to be asked, so it is long.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(600);
 
+/// The sink of a call; `None` for what came outside of one.
+type AskedIn = Option<Arc<dyn CallSink>>;
+
 /// What to do with a request of the server.
 pub(super) enum Asked {
     /// It was handed on; refuse it if nobody answers within [`ANSWER_WITHIN`].
@@ -28,7 +31,8 @@ pub(super) enum Asked {
 pub(super) struct Inbox {
     messages: broadcast::Sender<ServerMessage>,
     capabilities: Option<Arc<str>>,
-    asked: Mutex<HashMap<Box<str>, Option<Arc<dyn CallSink>>>>,
+    /// Requests of the server that wait for their answer, by id, with the call they came in.
+    asked: Mutex<HashMap<Box<str>, AskedIn>>,
 }
 
 impl Inbox {

@@ -218,10 +218,9 @@ fn push_params(out: &mut Vec<u8>, params: Option<&RawValue>, meta: &[u8]) {
 /// Puts `meta` into the `_meta` of an object. An escape could hide the word, so escapes take the slow way too.
 fn push_with_meta(out: &mut Vec<u8>, text: &str, meta: &[u8]) {
     let bytes = text.as_bytes();
-    if memmem::find(bytes, b"\"_meta\"").is_some() || memmem::find(bytes, b"\\u").is_some() {
-        if let Ok(Members(members)) = serde_json::from_str(text) {
-            return push_merged(out, &members, meta);
-        }
+    let hidden = memmem::find(bytes, b"\"_meta\"").is_some() || memmem::find(bytes, b"\\u").is_some();
+    if hidden && let Ok(Members(members)) = serde_json::from_str(text) {
+        return push_merged(out, &members, meta);
     }
     let Some(rest) = text.strip_prefix('{').filter(|_| !meta.is_empty()) else {
         return out.extend_from_slice(one_line(text).as_bytes());

@@ -11,9 +11,11 @@ use tokio::sync::{Semaphore, broadcast, mpsc};
 use url::Url;
 
 use super::conversation::{Activity, Conversation, timed_out};
-use super::endpoint::{Endpoint, Exchange, Failed};
+use super::endpoint::{Endpoint, Failed};
+use super::exchange::Exchange;
 use super::http_headers;
-use super::peer::{End, Outgoing, Peer, Unopened};
+use super::peer::{End, Outgoing, Peer};
+use super::peer_open::Unopened;
 use super::sse_parser::{Event, SseParser};
 use super::{Call, CallSink, Era, Handshake, Reply, ServerMessage, Session, UpstreamError, handshake};
 

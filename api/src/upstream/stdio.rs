@@ -18,7 +18,8 @@ use super::child::{self, Streams};
 use super::conversation::{Activity, Conversation};
 use super::lines::{Line, Lines};
 use super::logs::{LINE_BYTES_MAX, LogPen, LogSource};
-use super::peer::{End, Outgoing, Peer, Unopened};
+use super::peer::{End, Outgoing, Peer};
+use super::peer_open::Unopened;
 use super::rpc::MESSAGE_BYTES_MAX;
 use super::{Call, CallSink, Era, Handshake, Reply, ServerMessage, Session, UpstreamError};
 

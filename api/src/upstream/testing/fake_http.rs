@@ -11,7 +11,6 @@ use tokio_util::task::AbortOnDropHandle;
 #[derive(Clone, Debug)]
 pub(in crate::upstream) struct Received {
     pub(in crate::upstream) method: String,
-    pub(in crate::upstream) path: String,
     /// Names in lower case.
     pub(in crate::upstream) headers: Vec<(String, String)>,
     pub(in crate::upstream) body: serde_json::Value,
@@ -164,5 +163,5 @@ async fn read(stream: &mut TcpStream) -> Option<Received> {
         }
     }
     let body = serde_json::from_slice(&bytes[head_end + 4..]).unwrap_or(serde_json::Value::Null);
-    Some(Received { method: first.next()?, path: first.next()?, headers, body })
+    Some(Received { method: first.next()?, headers, body })
 }
