@@ -71,17 +71,20 @@ impl SledIndex {
         Ok(Some(record_of(&key, &value)?.to_vec()))
     }
 
-    /// Puts records in. The objects first: where a record is, its object's entry is too.
-    pub(super) fn insert<'a>(&self, records: impl Iterator<Item = Indexed<'a>>) -> Result<(), IndexError> {
-        let (mut by_seq, mut by_object) = (sled::Batch::default(), sled::Batch::default());
-        for record in records {
-            let key = record.seq.0.to_be_bytes();
-            by_seq.insert(&key, value_of(&key, record.bytes));
-            by_object.insert(object_key(record.object, record.seq), &[]);
-        }
+    /// Puts records in. The objects first: where a record is, its object's entry is too. Not as a batch of sled's, which
+    /// halves the rate of single appends: what an interrupted call leaves is put in again by the next open.
+    pub(super) fn insert<'a>(&self, records: impl Iterator<Item = Indexed<'a>> + Clone) -> Result<(), IndexError> {
+        let mut keys: Vec<_> = records.clone().map(|record| object_key(record.object, record.seq)).collect();
+        keys.sort_unstable();
         fenced(|| {
-            self.objects.apply_batch(by_object)?;
-            self.records.apply_batch(by_seq)
+            for key in keys {
+                self.objects.insert(key, &[])?;
+            }
+            for record in records {
+                let key = record.seq.0.to_be_bytes();
+                self.records.insert(key, value_of(&key, record.bytes))?;
+            }
+            Ok(())
         })
     }
 
