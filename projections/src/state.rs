@@ -28,8 +28,8 @@ pub struct State {
     tables: Tables,
     grants: Grants,
     history: History,
-    requests: OrdMap<RequestId, (Seq, Seq)>,
-    request_order: OrdMap<Seq, RequestId>,
+    requests: OrdMap<(Uid, RequestId), (Seq, Seq)>,
+    request_order: OrdMap<Seq, (Uid, RequestId)>,
     due: OrdMap<(Timestamp, Uid), ()>,
 }
 
@@ -68,7 +68,7 @@ impl State {
         let credentials = self.tables.credentials.clone();
         let cause = Cause { seq: header.seq, actor: &header.actor };
         self.grants.replace(before.as_ref(), after.as_ref(), &cause, &|digest| credentials.get(digest).copied());
-        self.history.push(header.object, header.seq, after.clone());
+        self.history.push(header, after.clone());
         self.remember_request(header);
         self.seq = header.seq;
         self.last_at = self.last_at.max(header.at);
@@ -93,20 +93,26 @@ impl State {
 
     fn remember_request(&mut self, header: &Header) {
         let Some(request) = &header.request else { return };
-        let (first, _) = self.requests.get(request).copied().unwrap_or((header.seq, header.seq));
-        self.requests.insert(request.clone(), (first, header.seq));
-        self.request_order.insert(first, request.clone());
+        let key = (header.actor.uid, request.clone());
+        let (first, _) = self.requests.get(&key).copied().unwrap_or((header.seq, header.seq));
+        self.requests.insert(key.clone(), (first, header.seq));
+        self.request_order.insert(first, key);
         while self.request_order.len() > REQUESTS_MAX {
-            let Some((oldest, request)) = self.request_order.get_min().cloned() else { break };
+            let Some((oldest, key)) = self.request_order.get_min().cloned() else { break };
             self.request_order.remove(&oldest);
-            self.requests.remove(&request);
+            self.requests.remove(&key);
         }
     }
 
-    /// First and last seq of the events that a request caused, if it is among the last ones.
+    /// First and last seq of the events that an actor's request caused, if it is among the last ones.
     #[must_use]
-    pub fn request(&self, request: &RequestId) -> Option<(Seq, Seq)> {
-        self.requests.get(request).copied()
+    pub fn request(&self, actor: Uid, request: &RequestId) -> Option<(Seq, Seq)> {
+        self.requests.get(&(actor, request.clone())).copied()
+    }
+
+    /// Every object that ever had a name, oldest first, the deleted ones too.
+    pub fn uids_named(&self, kind: Kind, project: Option<Uid>, name: &Name) -> Vec<Uid> {
+        self.history.named(kind, project, name)
     }
 
     /// The next moment at which an event is due, and the object it is about.

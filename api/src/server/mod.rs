@@ -1,1 +1,30 @@
-//! The control plane.
+//! The control plane: one writer, the newest state, and the REST face of both.
+pub mod app;
+pub mod audit;
+pub mod auth;
+pub mod bootstrap;
+pub mod clock;
+pub mod control_plane;
+pub mod effects;
+// pub mod embedded;
+// pub mod history;
+mod instances;
+mod limits;
+pub mod login;
+mod login_audit;
+// pub mod mcp_proxy;
+// pub mod metrics;
+mod objects;
+// pub mod openapi;
+pub mod plane_local;
+mod prepare;
+pub mod problem;
+pub mod published;
+pub mod rate_limit;
+mod reconcile;
+// mod routes_mcp;
+mod table;
+mod token_scope;
+mod tokens;
+// pub mod watch;
+pub mod writer;

@@ -1,0 +1,67 @@
+//! What every handler may use: the parts of the control plane, put together once.
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use mcpctl_core::ids::Digest;
+use mcpctl_core::log::LogReader;
+use mcpctl_core::time::Timestamp;
+use parking_lot::Mutex;
+
+use super::audit::AuditLog;
+use super::effects::password::Passwords;
+use super::effects::sealed_store::SealedStore;
+use super::plane_local::LocalPlane;
+use super::published::Published;
+use super::rate_limit::RateLimits;
+use super::writer::Writer;
+use crate::upstream::Fleet;
+
+/// The parts of the control plane.
+pub struct App {
+    /// The newest state.
+    pub published: Published,
+    /// The way to change it.
+    pub writer: Writer,
+    /// The log's reading side.
+    pub log: Arc<dyn LogReader>,
+    /// Values that may not enter the log.
+    pub sealed: Arc<SealedStore>,
+    /// Passwords.
+    pub passwords: Passwords,
+    /// Calls, refusals, logins.
+    pub audit: Arc<AuditLog>,
+    /// Running servers.
+    pub fleet: Arc<Fleet>,
+    /// What gateways ask, answered here.
+    pub plane: Arc<LocalPlane>,
+    /// When logins were last used.
+    pub idle: IdleLogins,
+    /// How many requests each principal may make.
+    pub limits: RateLimits,
+}
+
+/// How long a login may be idle.
+pub const LOGIN_IDLE_MS: u64 = 30 * 60 * 1000;
+/// How long a login lasts at most.
+pub const LOGIN_MS: u64 = 12 * 60 * 60 * 1000;
+const LOGINS_REMEMBERED_MAX: usize = 100_000;
+
+/// When logins were last used. An observation, so no event; after a restart every open login counts as just used.
+#[derive(Default)]
+pub struct IdleLogins(Mutex<HashMap<Digest, Timestamp>>);
+
+impl IdleLogins {
+    /// Notes a use, unless the login was idle for too long: then `false`.
+    pub fn used(&self, login: Digest, now: Timestamp) -> bool {
+        let mut seen = self.0.lock();
+        if seen.len() >= LOGINS_REMEMBERED_MAX {
+            seen.retain(|_, at| now.since(*at) <= LOGIN_MS);
+        }
+        let last = seen.entry(login).or_insert(now);
+        if now.since(*last) > LOGIN_IDLE_MS {
+            return false;
+        }
+        *last = now;
+        true
+    }
+}

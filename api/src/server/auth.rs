@@ -1,0 +1,90 @@
+//! Who a request is from: always the credential, never the body.
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use mcpctl_core::actor::{Actor, ActorKind};
+use mcpctl_core::ids::{Digest, Uid};
+use mcpctl_core::kinds::Kind;
+use mcpctl_core::time::Timestamp;
+use mcpctl_core::token::{LOGIN_PREFIX, PAT_PREFIX, is_well_formed};
+use mcpctl_core::world::World as _;
+use mcpctl_projections::State;
+
+use super::app::App;
+use super::problem::{Answer, problem, unauthorized};
+use super::{clock, token_scope};
+
+/// A caller whose credential was checked against the newest state.
+#[derive(Clone, Debug)]
+pub struct Authenticated {
+    /// Who acts.
+    pub actor: Actor,
+    /// SHA-256 of the credential.
+    pub digest: Digest,
+    /// The project of a token; `None` for a login.
+    pub project: Option<Uid>,
+    /// When the credential ends.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// The bearer of a request, if it has one.
+#[must_use]
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Checks a bearer against a state: shape, checksum, look-up by digest, life.
+///
+/// # Errors
+/// Says which of these failed; nothing more.
+pub fn authenticate(state: &State, raw: &str, now: Timestamp) -> Result<Authenticated, &'static str> {
+    if !is_well_formed(PAT_PREFIX, raw) && !is_well_formed(LOGIN_PREFIX, raw) {
+        return Err("the bearer is neither a login nor a project token of mcpctl");
+    }
+    let digest = Digest::sha256(raw.as_bytes());
+    let object = state.credential(&digest).and_then(|uid| state.by_uid(uid)).ok_or("the token is unknown")?;
+    let credential = object.body.credentials().into_iter().find(|credential| credential.digest == digest);
+    let credential = credential.ok_or("the token is unknown")?;
+    match credential.ended {
+        Some("revoked") => return Err("the token is revoked"),
+        Some("expired") => return Err("the token is expired"),
+        Some(other) => return Err(other),
+        None if credential.expires_at.is_some_and(|at| at <= now) => return Err("the token is expired"),
+        None => {}
+    }
+    let kind = match object.meta.kind {
+        Kind::User => ActorKind::User,
+        Kind::McpToken => ActorKind::McpToken,
+        _ => return Err("the token is unknown"),
+    };
+    let actor = Actor { kind, uid: object.meta.uid, name: object.meta.name.to_string() };
+    let project = object.meta.project.as_ref().map(|project| project.uid);
+    Ok(Authenticated { actor, digest, project, expires_at: credential.expires_at })
+}
+
+impl FromRequestParts<Arc<App>> for Authenticated {
+    type Rejection = Answer;
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Answer> {
+        let raw = bearer(&parts.headers).ok_or_else(|| unauthorized("the request carries no bearer"))?;
+        let (state, now) = (app.published.load(), clock::now());
+        let caller = authenticate(&state, raw, now.max(state.last_at())).map_err(unauthorized)?;
+        if caller.actor.kind == ActorKind::User && !app.idle.used(caller.digest, now) {
+            return Err(unauthorized("the login was idle for more than 30 minutes"));
+        }
+        if let Some(project) = caller.project.and_then(|uid| state.by_uid(uid))
+            && !token_scope::reaches(parts.uri.path(), parts.uri.query(), project.meta.name.as_str())
+        {
+            return Err(problem(
+                axum::http::StatusCode::FORBIDDEN,
+                "outside-project",
+                "Outside the token's project",
+                "a project token reaches /api/v1/projects/<its project>/…, its own introspection and /auth/me, and nothing else",
+            ));
+        }
+        Ok(caller)
+    }
+}

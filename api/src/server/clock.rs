@@ -1,0 +1,26 @@
+//! The wall clock and the dice: the only places where the control plane looks at either.
+use mcpctl_core::time::Timestamp;
+
+/// Now, by the wall clock.
+#[must_use]
+pub fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Fills an array with random bytes of the system.
+///
+/// # Panics
+/// When the system has none to give: nothing safe can be done without.
+#[must_use]
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0u8; N];
+    getrandom::fill(&mut bytes).expect("the system gives random bytes");
+    bytes
+}
+
+/// A UUID version 7 of a moment: 48 bits of milliseconds, then random.
+#[must_use]
+pub fn event_id(at: Timestamp) -> uuid::Uuid {
+    uuid::Builder::from_unix_timestamp_millis(at.as_millis(), &random()).into_uuid()
+}

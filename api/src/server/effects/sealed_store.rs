@@ -1,0 +1,273 @@
+//! The sealed store: values that may never enter the log, beside it, each version under a key of its own.
+//!
+//! A version is a file of three parts: the version's key, wrapped by the key file's key; the sealed value; and before
+//! both a random nonce each. Deleting the file shreds the value. The log holds a commitment, so that a file that was
+//! changed or exchanged is noticed. The file is durable before the event that speaks of it.
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use mcpctl_core::ids::Digest;
+use zeroize::Zeroizing;
+
+use crate::server::clock;
+
+const NONCE_BYTES: usize = 24;
+const KEY_BYTES: usize = 32;
+const TAG_BYTES: usize = 16;
+const WRAPPED_BYTES: usize = NONCE_BYTES + KEY_BYTES + TAG_BYTES;
+const MAGIC: &[u8; 8] = b"mcpseal1";
+
+/// What can go wrong with the sealed store. No message holds a value or a key.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// A file can't be read or written.
+    #[error("{action} {path}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Others may read the key file.
+    #[error("the key file {path} can be read by others (mode {mode:o}): run `chmod 600 {path}`")]
+    KeyExposed {
+        /// The key file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The key file is not a key.
+    #[error("the key file {path} is damaged: restore it from a copy; without it no sealed value can be read")]
+    KeyDamaged {
+        /// The key file.
+        path: PathBuf,
+    },
+    /// A sealed file does not open, or is not the one that the log speaks of.
+    #[error("the sealed file {path} is damaged or was exchanged: restore it from a copy, or write the value again")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> SealError {
+    let path = path.to_owned();
+    move |source| SealError::Io { action, path, source }
+}
+
+/// The sealed store of one data folder.
+pub struct SealedStore {
+    dir: PathBuf,
+    key: Zeroizing<[u8; KEY_BYTES]>,
+}
+
+impl SealedStore {
+    /// Opens the store in `<data>/sealed` with the key in `<data>/key`; both are made if there is neither.
+    ///
+    /// # Errors
+    /// When the key file is readable by others, damaged, or missing while sealed values exist.
+    pub fn open(data: &Path) -> Result<Self, SealError> {
+        let (dir, key_path) = (data.join("sealed"), data.join("key"));
+        let has_values = fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some());
+        if !key_path.exists() {
+            if has_values {
+                return Err(SealError::KeyDamaged { path: key_path });
+            }
+            write_new(&key_path, &clock::random::<KEY_BYTES>())?;
+        }
+        fs::create_dir_all(&dir).map_err(io("create", &dir))?;
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).map_err(io("protect", &dir))?;
+        Ok(Self { dir, key: read_key(&key_path)? })
+    }
+
+    /// A key for one purpose, derived from the key file's.
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> [u8; KEY_BYTES] {
+        blake3::derive_key(purpose, &*self.key)
+    }
+
+    /// Seals a value; durable when it returns. Answers the commitment for the log, which is also the file's name, so that
+    /// two writers never meet in one file.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn seal(&self, purpose: Purpose, value: &[u8]) -> Result<Digest, SealError> {
+        let version_key = Zeroizing::new(clock::random::<KEY_BYTES>());
+        let mut file = MAGIC.to_vec();
+        file.extend(encrypt(&self.key, &*version_key, purpose.bound()));
+        file.extend(encrypt(&version_key, value, purpose.bound()));
+        let commitment = Digest::sha256(&file);
+        write_new(&self.path(&commitment), &file)?;
+        Ok(commitment)
+    }
+
+    fn path(&self, commitment: &Digest) -> PathBuf {
+        self.dir.join(commitment.to_string())
+    }
+
+    /// Opens a value, and checks that it is the one that the log committed to.
+    ///
+    /// # Errors
+    /// When it is missing, damaged or another.
+    pub fn unseal(&self, purpose: Purpose, commitment: &Digest) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        let path = self.path(commitment);
+        let file = fs::read(&path).map_err(io("read", &path))?;
+        let damaged = || SealError::Damaged { path: path.clone() };
+        if Digest::sha256(&file) != *commitment || !file.starts_with(MAGIC) || file.len() < MAGIC.len() + WRAPPED_BYTES {
+            return Err(damaged());
+        }
+        let (wrapped, sealed) = file[MAGIC.len()..].split_at(WRAPPED_BYTES);
+        let key = decrypt(&self.key, wrapped, purpose.bound()).ok_or_else(damaged)?;
+        let key: Zeroizing<[u8; KEY_BYTES]> = Zeroizing::new(key.as_slice().try_into().map_err(|_| damaged())?);
+        decrypt(&key, sealed, purpose.bound()).ok_or_else(damaged)
+    }
+
+    /// Shreds a value: without its file there is no key, and without the key no value.
+    ///
+    /// # Errors
+    /// When the file can't be removed.
+    pub fn shred(&self, commitment: &Digest) -> Result<(), SealError> {
+        let path = self.path(commitment);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io("remove", &path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Shreds every value that the log does not speak of any more: what a refused command or a kill left behind.
+    ///
+    /// # Errors
+    /// When the folder can't be read.
+    pub fn shred_all_but(&self, live: &std::collections::BTreeSet<Digest>) -> Result<usize, SealError> {
+        let mut shredded = 0;
+        for entry in fs::read_dir(&self.dir).map_err(io("read", &self.dir))? {
+            let entry = entry.map_err(io("read", &self.dir))?;
+            let known = entry.file_name().to_string_lossy().parse().is_ok_and(|digest| live.contains(&digest));
+            if !known {
+                fs::remove_file(entry.path()).map_err(io("remove", &entry.path()))?;
+                shredded += 1;
+            }
+        }
+        Ok(shredded)
+    }
+}
+
+/// What a sealed value is: a file sealed as one does not open as the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Values of a secret.
+    Secret,
+    /// The hash of a password.
+    Password,
+}
+
+impl Purpose {
+    const fn bound(self) -> &'static [u8] {
+        match self {
+            Self::Secret => b"mcpctl secret 1",
+            Self::Password => b"mcpctl password 1",
+        }
+    }
+}
+
+fn encrypt(key: &[u8; KEY_BYTES], value: &[u8], bound: &[u8]) -> Vec<u8> {
+    let nonce = clock::random::<NONCE_BYTES>();
+    let cipher = XChaCha20Poly1305::new(key.into());
+    let payload = Payload { msg: value, aad: bound };
+    let sealed = cipher.encrypt(&XNonce::from(nonce), payload).expect("a value of this size always seals");
+    [nonce.as_slice(), &sealed].concat()
+}
+
+fn decrypt(key: &[u8; KEY_BYTES], sealed: &[u8], bound: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let nonce: [u8; NONCE_BYTES] = sealed.get(..NONCE_BYTES)?.try_into().ok()?;
+    let cipher = XChaCha20Poly1305::new(key.into());
+    let payload = Payload { msg: &sealed[NONCE_BYTES..], aad: bound };
+    cipher.decrypt(&XNonce::from(nonce), payload).ok().map(Zeroizing::new)
+}
+
+/// Writes a file that only its owner reads, durably: temporary name, sync, rename, sync of the folder.
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), SealError> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(dir).map_err(io("create", dir))?;
+    let temporary = path.with_extension(format!("{:016x}.tmp", u64::from_be_bytes(clock::random())));
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).map_err(io("create", &temporary))?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if let Err(error) = written {
+        let _ = fs::remove_file(&temporary);
+        return Err(io("write", &temporary)(error));
+    }
+    fs::rename(&temporary, path).map_err(io("rename", path))?;
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(io("sync", dir))
+}
+
+fn read_key(path: &Path) -> Result<Zeroizing<[u8; KEY_BYTES]>, SealError> {
+    let mut file = File::open(path).map_err(io("read", path))?;
+    let mode = file.metadata().map_err(io("read", path))?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(SealError::KeyExposed { path: path.to_owned(), mode });
+    }
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.read_to_end(&mut bytes).map_err(io("read", path))?;
+    let key: [u8; KEY_BYTES] =
+        bytes.as_slice().try_into().map_err(|_| SealError::KeyDamaged { path: path.to_owned() })?;
+    Ok(Zeroizing::new(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sealed_value_opens_until_a_bit_of_it_flips() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SealedStore::open(dir.path()).unwrap();
+        let commitment = store.seal(Purpose::Secret, b"hunter2-canary").unwrap();
+        assert_eq!(&**store.unseal(Purpose::Secret, &commitment).unwrap(), b"hunter2-canary");
+        assert!(store.unseal(Purpose::Password, &commitment).is_err());
+        let path = store.path(&commitment);
+        let whole = fs::read(&path).unwrap();
+        assert!(!whole.windows(14).any(|window| window == b"hunter2-canary"));
+        for index in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[index] ^= 1;
+            fs::write(&path, &flipped).unwrap();
+            assert!(matches!(store.unseal(Purpose::Secret, &commitment), Err(SealError::Damaged { .. })), "byte {index}");
+        }
+    }
+
+    #[test]
+    fn a_key_file_that_others_can_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        SealedStore::open(dir.path()).unwrap();
+        fs::set_permissions(dir.path().join("key"), fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(SealedStore::open(dir.path()), Err(SealError::KeyExposed { mode: 0o640, .. })));
+    }
+
+    #[test]
+    fn a_lost_key_is_not_replaced_while_values_exist() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SealedStore::open(dir.path()).unwrap();
+        store.seal(Purpose::Secret, b"x").unwrap();
+        fs::remove_file(dir.path().join("key")).unwrap();
+        assert!(matches!(SealedStore::open(dir.path()), Err(SealError::KeyDamaged { .. })));
+    }
+
+    #[test]
+    fn what_the_log_does_not_speak_of_is_shredded() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SealedStore::open(dir.path()).unwrap();
+        let kept = store.seal(Purpose::Secret, b"kept").unwrap();
+        let orphan = store.seal(Purpose::Secret, b"orphan").unwrap();
+        assert_eq!(store.shred_all_but(&[kept].into()).unwrap(), 1);
+        assert!(store.unseal(Purpose::Secret, &kept).is_ok());
+        assert!(store.unseal(Purpose::Secret, &orphan).is_err());
+    }
+}

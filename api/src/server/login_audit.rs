@@ -1,0 +1,51 @@
+//! Logins and reads of secrets in the audit log.
+use mcpctl_core::actor::{Actor, ActorKind};
+use mcpctl_core::object::Object;
+use mcpctl_core::world::World as _;
+
+use super::app::App;
+use super::clock;
+use crate::plane::AuditEntry;
+
+fn entry(app: &App, kind: &str, method: &str, actor: Option<Actor>, allowed: bool) -> AuditEntry {
+    AuditEntry {
+        at: clock::now(),
+        kind: kind.to_owned(),
+        method: method.to_owned(),
+        actor,
+        allowed,
+        seq: app.published.load().seq(),
+        outcome: if allowed { "ok" } else { "denied" }.to_owned(),
+        ..AuditEntry::default()
+    }
+}
+
+fn append(app: &App, entry: AuditEntry) {
+    if let Err(error) = app.audit.append(entry) {
+        tracing::error!(%error, "a login could not be audited");
+    }
+}
+
+/// A login that was opened.
+pub(super) fn opened(app: &App, user: &Object) {
+    let actor = Actor { kind: ActorKind::User, uid: user.meta.uid, name: user.meta.name.to_string() };
+    append(app, entry(app, "login", "auth/login", Some(actor), true));
+}
+
+/// A login that was refused. The address is kept, the password never.
+pub(super) fn refused(app: &App, email: &str, from: &str) {
+    let shown: String = email.chars().take(120).collect();
+    let reason = Some(format!("wrong e-mail address or password for {shown:?} from {from}"));
+    append(app, AuditEntry { reason, ..entry(app, "login", "auth/login", None, false) });
+}
+
+/// A look at values of a secret; refused when it can't be audited.
+pub(super) fn secret_read(app: &App, actor: &Actor, secret: &Object) -> super::problem::Result<()> {
+    let line = AuditEntry {
+        tool: Some(secret.meta.name.to_string()),
+        ..entry(app, "secret-read", "secrets/values", Some(actor.clone()), true)
+    };
+    app.audit.append(line).map(drop).map_err(|error| {
+        super::problem::problem(axum::http::StatusCode::SERVICE_UNAVAILABLE, "audit", "Not audited", error.to_string())
+    })
+}

@@ -1,0 +1,113 @@
+//! What must happen before a command: draw a token, seal values, hash a password; and what is left to do after one.
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use mcpctl_core::command::Outcome;
+use mcpctl_core::erased::{AnyAction, AnyBody, Body};
+use mcpctl_core::ids::Digest;
+use mcpctl_core::kinds::{Kind, Secret, SecretAction, User, UserAction};
+use mcpctl_core::manifest::Manifest;
+use mcpctl_core::object::Object;
+use mcpctl_core::plaintext::Plaintext;
+use mcpctl_core::world::World as _;
+use mcpctl_projections::State;
+
+use super::app::App;
+use super::effects::{mint_token, password, secret_values};
+use super::problem::Result;
+use super::writer::Committed;
+
+/// Actions of the same batch, and what is to be shown once.
+#[derive(Default)]
+pub struct Prepared {
+    /// Actions for the command.
+    pub actions: Vec<AnyAction>,
+    /// A token that was drawn.
+    pub token: Option<Plaintext>,
+}
+
+/// The spec with everything taken out that may not enter an event.
+#[must_use]
+pub fn without_secrets(body: &Arc<dyn AnyBody>) -> Arc<dyn AnyBody> {
+    if let Some(secret) = body.as_any().downcast_ref::<Body<Secret>>() {
+        return Arc::new(Body::<Secret> { spec: Secret { data: None, ..secret.spec.clone() }, status: secret.status.clone() });
+    }
+    if let Some(user) = body.as_any().downcast_ref::<Body<User>>() {
+        return Arc::new(Body::<User> { spec: User { password: None, ..user.spec.clone() }, status: user.status.clone() });
+    }
+    body.clone()
+}
+
+fn existing(app: &App, manifest: &Manifest) -> Option<Arc<Object>> {
+    let state = app.published.load();
+    let project = manifest.project.as_ref().and_then(|name| state.by_name(Kind::Project, None, name));
+    state.by_name(manifest.kind, project.map(|project| project.meta.uid), &manifest.name).cloned()
+}
+
+/// Whether values or a password in the manifest would change something that the spec does not show.
+#[must_use]
+pub fn would_change(app: &App, manifest: &Manifest) -> bool {
+    if let Some(user) = manifest.body.as_any().downcast_ref::<Body<User>>() {
+        return user.spec.password.is_some();
+    }
+    let Some(secret) = manifest.body.as_any().downcast_ref::<Body<Secret>>() else { return false };
+    let (Some(data), Some(object)) = (&secret.spec.data, existing(app, manifest)) else { return secret.spec.data.is_some() };
+    let Ok(held) = secret_values::read(&app.sealed, &object) else { return true };
+    held.len() != data.len() || data.iter().any(|(key, value)| held.get(key).is_none_or(|held| held.as_str() != value.expose()))
+}
+
+/// Does what must be done before the command; `foreseen` is what the command would do without it.
+///
+/// # Errors
+/// When the sealed store can't take it.
+pub async fn effects(app: &App, manifest: &Manifest, foreseen: Outcome) -> Result<Prepared> {
+    let mut prepared = Prepared::default();
+    if manifest.kind == Kind::McpToken && foreseen == Outcome::Created {
+        let (raw, action) = mint_token::draw_token();
+        prepared.actions.push(Box::new(action));
+        prepared.token = Some(raw);
+    }
+    if let Some(secret) = manifest.body.as_any().downcast_ref::<Body<Secret>>()
+        && let Some(data) = &secret.spec.data
+    {
+        let state = app.published.load();
+        let backend = secret.spec.backend.as_ref().map(mcpctl_core::reference::Ref::name);
+        let object = existing(app, manifest);
+        let version = secret_values::write(&app.sealed, &*state, object.as_deref(), backend, data)?;
+        prepared.actions.extend(version.map(|version| Box::new(SecretAction::Write(version)) as AnyAction));
+    }
+    if let Some(user) = manifest.body.as_any().downcast_ref::<Body<User>>()
+        && let Some(new) = &user.spec.password
+    {
+        let current = password::version_of(existing(app, manifest).as_deref()).map_or(0, |version| version.version);
+        let version = app.passwords.set(new, current).await?;
+        prepared.actions.push(Box::new(UserAction::SetPassword(version)));
+    }
+    Ok(prepared)
+}
+
+/// Shreds what a deleted object had sealed. A kill before this is made good at the next start.
+pub fn clean_up(app: &App, committed: &Committed) {
+    if committed.outcome != mcpctl_core::command::Outcome::Deleted {
+        return;
+    }
+    for commitment in committed.object.iter().filter_map(|object| commitment_of(object)) {
+        if let Err(error) = app.sealed.shred(&commitment) {
+            tracing::warn!(%error, "a sealed value could not be shredded; the next start tries again");
+        }
+    }
+}
+
+fn commitment_of(object: &Object) -> Option<Digest> {
+    if let Some((_, status)) = object.of::<Secret>() {
+        return status.current.as_ref().map(|current| current.commitment);
+    }
+    object.of::<User>()?.1.password.as_ref().map(|password| password.commitment)
+}
+
+/// Commitments that the state speaks of: everything else in the sealed store is left over.
+#[must_use]
+pub fn live_commitments(state: &State) -> BTreeSet<Digest> {
+    let sealed = [Kind::Secret, Kind::User];
+    sealed.iter().flat_map(|kind| state.all(*kind)).filter_map(|object| commitment_of(object)).collect()
+}
