@@ -90,6 +90,13 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_has_the_bytes_that_format_1_has_for_ever() {
+        // Computed apart from this program, from the layout above.
+        let hex: String = frame().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "060000008e37b754090000000000000002000000030000007265636f7264");
+    }
+
+    #[test]
     fn no_flipped_bit_goes_unnoticed() {
         let good = frame();
         for bit in 0..good.len() * 8 {

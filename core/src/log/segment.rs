@@ -135,6 +135,12 @@ mod tests {
     }
 
     #[test]
+    fn a_header_has_the_bytes_that_format_1_has_for_ever() {
+        let hex: String = header(Seq(5)).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "6d637063746c4a0a0100000000000000050000000000000000000000b430500a");
+    }
+
+    #[test]
     fn a_header_of_a_later_format_is_newer_and_a_damaged_one_is_damaged() {
         let path = Path::new("log/00000000000000000005.segment");
         let good = header(Seq(5));
