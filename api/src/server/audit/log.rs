@@ -1,0 +1,248 @@
+//! The audit log's writing side: an entry is written before `append` returns and durable at most 50 ms later.
+//!
+//! A killed process loses nothing, a power cut the last 50 ms. When the disk fails, entries are refused until it works
+//! again: the keeper, a thread of its own, opens the journal anew.
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use mcpctl_core::ids::{Digest, Seq};
+use mcpctl_core::log::journal::{Journal, JournalOptions, Sync};
+use mcpctl_core::log::{JournalReader, LogError};
+use parking_lot::Mutex;
+
+use super::text::clip;
+use crate::plane::{AuditEntry, AuditFailed};
+
+/// A sync follows the first unsynced entry after this long; with the sync itself it stays below 50 ms.
+const SYNC_AFTER: Duration = Duration::from_millis(20);
+/// Waits between attempts to open a journal that failed.
+const REOPEN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+/// Small steps of written-ahead space: the step is taken while callers wait.
+const OPTIONS: JournalOptions =
+    JournalOptions { segment_bytes: 64 * 1024 * 1024, ahead_bytes: 256 * 1024, sync: Sync::Later };
+
+/// The audit log. Its folder is locked as long as it lives; dropping it syncs and joins the keeper.
+pub struct AuditLog {
+    shared: Arc<Shared>,
+    keeper: Option<JoinHandle<()>>,
+}
+
+/// Figures for `/metrics`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AuditFigures {
+    /// Entries written since the start.
+    pub appended: u64,
+    /// Entries refused since the start.
+    pub failed: u64,
+    /// Position of the last entry.
+    pub head: Seq,
+    /// Position of the last entry that is durable.
+    pub durable: Seq,
+}
+
+struct Shared {
+    dir: PathBuf,
+    options: JournalOptions,
+    key: [u8; 32],
+    desk: Mutex<Desk>,
+    dirty: AtomicBool,
+    stop: AtomicBool,
+    appended: AtomicU64,
+    failed: AtomicU64,
+    keeper: std::sync::OnceLock<std::thread::Thread>,
+}
+
+/// What is behind the lock.
+struct Desk {
+    /// Nothing while the disk is being tried again.
+    journal: Option<Journal>,
+    reader: JournalReader,
+    why: String,
+}
+
+impl AuditLog {
+    /// Opens the log in a folder, which is made if need be. Digests of arguments are stored under `key`.
+    ///
+    /// # Errors
+    /// When the folder is in use, damaged or can't be written.
+    pub fn open(dir: &Path, key: [u8; 32]) -> Result<Self, LogError> {
+        Self::open_with(dir, key, OPTIONS)
+    }
+
+    pub(super) fn open_with(dir: &Path, key: [u8; 32], options: JournalOptions) -> Result<Self, LogError> {
+        let journal = Journal::open(dir, options, &mut |_| Ok(()))?;
+        let desk = Desk { reader: journal.reader(), journal: Some(journal), why: String::new() };
+        let shared = Arc::new(Shared {
+            dir: dir.to_owned(),
+            options,
+            key,
+            desk: Mutex::new(desk),
+            dirty: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            appended: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            keeper: std::sync::OnceLock::new(),
+        });
+        let of_keeper = Arc::clone(&shared);
+        let keeper = std::thread::Builder::new().name("audit-keeper".to_owned()).spawn(move || of_keeper.keep());
+        let keeper =
+            keeper.map_err(|source| LogError::Io { action: "start the keeper of", path: dir.to_owned(), source })?;
+        let _ = shared.keeper.set(keeper.thread().clone());
+        Ok(Self { shared, keeper: Some(keeper) })
+    }
+
+    /// Writes an entry and answers its position. When it returns, the entry survives the death of this process.
+    ///
+    /// # Errors
+    /// When the log can't take it. What the entry is about must not be answered with success then.
+    pub fn append(&self, entry: AuditEntry) -> Result<Seq, AuditFailed> {
+        let result = self.shared.append(entry);
+        let counter = if result.is_ok() { &self.shared.appended } else { &self.shared.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+        result
+    }
+
+    /// Makes durable what is written, now: for an orderly end.
+    pub fn sync(&self) {
+        self.shared.sync();
+    }
+
+    /// Figures since the start.
+    #[must_use]
+    pub fn figures(&self) -> AuditFigures {
+        let reader = self.reader();
+        AuditFigures {
+            appended: self.shared.appended.load(Ordering::Relaxed),
+            failed: self.shared.failed.load(Ordering::Relaxed),
+            head: reader.head(),
+            durable: reader.durable(),
+        }
+    }
+
+    /// The reading side.
+    pub(super) fn reader(&self) -> JournalReader {
+        self.shared.desk.lock().reader.clone()
+    }
+
+    #[cfg(test)]
+    pub(super) fn break_for_tests(&self) {
+        self.shared.give_up(&mut self.shared.desk.lock(), "a test broke it".to_owned());
+    }
+}
+
+impl Drop for AuditLog {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        if let Some(keeper) = self.keeper.take() {
+            keeper.thread().unpark();
+            let _ = keeper.join();
+        }
+    }
+}
+
+impl Shared {
+    fn append(&self, mut entry: AuditEntry) -> Result<Seq, AuditFailed> {
+        clip(&mut entry);
+        // Short arguments could be guessed from a plain digest, not from one under a key.
+        entry.arguments = entry.arguments.map(|plain| Digest(*blake3::keyed_hash(&self.key, &plain.0).as_bytes()));
+        let bytes = rmp_serde::to_vec_named(&entry).map_err(|error| AuditFailed(error.to_string()))?;
+        let seq = {
+            let mut desk = self.desk.lock();
+            let Some(journal) = &mut desk.journal else { return Err(AuditFailed(desk.why.clone())) };
+            let seq = journal.head().next();
+            match journal.append(seq, [&bytes[..]].into_iter()) {
+                Ok(()) => seq,
+                Err(error) => return Err(self.failed_with(&mut desk, &error)),
+            }
+        };
+        if !self.dirty.swap(true, Ordering::AcqRel) {
+            self.wake();
+        }
+        Ok(seq)
+    }
+
+    /// A journal that could not make room is tried again with the next entry; a broken one must be opened anew.
+    fn failed_with(&self, desk: &mut Desk, error: &LogError) -> AuditFailed {
+        let why = causes(error);
+        if matches!(error, LogError::Broken { .. }) {
+            self.give_up(desk, why.clone());
+        }
+        tracing::error!(%why, "the audit log took no entry");
+        AuditFailed(why)
+    }
+
+    fn give_up(&self, desk: &mut Desk, why: String) {
+        // Dropping it gives its lock back, which opening it anew needs.
+        desk.journal = None;
+        desk.why = why;
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(keeper) = self.keeper.get() {
+            keeper.unpark();
+        }
+    }
+
+    fn keep(&self) {
+        let mut wait = REOPEN.0;
+        while !self.stop.load(Ordering::Acquire) {
+            if self.desk.lock().journal.is_none() {
+                std::thread::park_timeout(wait);
+                wait = if self.reopen() { REOPEN.0 } else { (wait * 2).min(REOPEN.1) };
+            } else if self.dirty.load(Ordering::Acquire) {
+                // A wake-up in between only makes the sync earlier.
+                std::thread::park_timeout(SYNC_AFTER);
+                self.sync();
+            } else {
+                std::thread::park();
+            }
+        }
+        self.sync();
+    }
+
+    fn sync(&self) {
+        self.dirty.store(false, Ordering::Release);
+        let Some(syncer) = self.desk.lock().journal.as_ref().map(Journal::syncer) else { return };
+        if let Err(error) = syncer.sync() {
+            let why = causes(&error);
+            tracing::error!(%why, "the audit log can't be synced");
+            self.give_up(&mut self.desk.lock(), why);
+        }
+    }
+
+    fn reopen(&self) -> bool {
+        if self.stop.load(Ordering::Acquire) {
+            return false;
+        }
+        match Journal::open(&self.dir, self.options, &mut |_| Ok(())) {
+            Ok(journal) => {
+                let mut desk = self.desk.lock();
+                desk.reader = journal.reader();
+                desk.journal = Some(journal);
+                tracing::info!("the audit log takes entries again");
+                true
+            }
+            Err(error) => {
+                let why = causes(&error);
+                tracing::error!(%why, "the audit log can't be opened again");
+                self.desk.lock().why = why;
+                false
+            }
+        }
+    }
+}
+
+/// An error and what caused it, in one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,72 @@
+//! Texts of an entry: short enough when written, harmless to a terminal when read.
+use std::fmt::Write as _;
+
+use crate::plane::AuditEntry;
+
+/// Most bytes that a text of an entry keeps.
+const TEXT_BYTES_MAX: usize = 512;
+/// Most grants that an entry names.
+const VIA_MAX: usize = 64;
+
+/// Cuts what a caller could make as long as it likes, so that an entry always fits into a record.
+pub(super) fn clip(entry: &mut AuditEntry) {
+    texts(entry, &mut |text| {
+        if text.len() > TEXT_BYTES_MAX {
+            let end = (0..=TEXT_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+            text.truncate(end);
+            text.push('…');
+        }
+    });
+    entry.via.truncate(VIA_MAX);
+}
+
+/// Writes control characters, and those that reorder or break lines, as `\u{…}`: a tool's name may not draw on the
+/// terminal of whoever reads the log, nor pretend to be a line of it.
+pub(super) fn escape(entry: &mut AuditEntry) {
+    texts(entry, &mut |text| {
+        if text.chars().any(is_harmful) {
+            let safe = text.chars().fold(String::with_capacity(text.len() + 16), |mut safe, c| {
+                if is_harmful(c) {
+                    let _ = write!(safe, "\\u{{{:04x}}}", u32::from(c));
+                } else {
+                    safe.push(c);
+                }
+                safe
+            });
+            *text = safe;
+        }
+    });
+}
+
+fn is_harmful(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Every text of an entry. The pattern is whole, so that a new field can't be forgotten here.
+fn texts(entry: &mut AuditEntry, each: &mut dyn FnMut(&mut String)) {
+    let AuditEntry {
+        at: _,
+        kind,
+        method,
+        actor,
+        owner,
+        token_sha: _,
+        project,
+        session,
+        server,
+        tool,
+        allowed: _,
+        seq: _,
+        via: _,
+        outcome,
+        reason,
+        duration_us: _,
+        request_bytes: _,
+        answer_bytes: _,
+        arguments: _,
+    } = entry;
+    [kind, method, outcome].into_iter().for_each(&mut *each);
+    [project, session, server, tool, reason].into_iter().flatten().for_each(&mut *each);
+    [actor, owner].into_iter().flatten().for_each(|actor| each(&mut actor.name));
+}
