@@ -120,12 +120,18 @@ impl Fleet {
         }
     }
 
-    /// Makes a server that lives in this process reachable like any other. It is not subject to [`Fleet::apply`].
+    /// Makes a server that lives in this process reachable like any other. It is not subject to [`Fleet::apply`]; where a
+    /// plan has the same uid, the plan is followed.
     pub fn register(&self, server: Uid, sessions: Arc<dyn Sessions>) {
         self.embedded.write().insert(server, sessions);
     }
 
     /// Takes back [`Fleet::register`].
+    pub fn unregister(&self, server: Uid) {
+        self.embedded.write().remove(&server);
+    }
+
+    /// Takes back what was registered for a server. What it has open stays open.
     pub fn unregister(&self, server: Uid) {
         self.embedded.write().remove(&server);
     }

@@ -151,8 +151,9 @@ impl Server {
             tasks: &self.tasks,
         };
         let opened = tokio::select! {
-            opened = opening.open() => opened,
+            biased;
             () = self.retiring.cancelled() => Err(self.unavailable("it is being stopped".into())),
+            opened = opening.open() => opened,
         };
         match opened {
             Ok(conversation) => Ok(self.opened(number, key, conversation)),

@@ -235,6 +235,9 @@ async fn a_server_of_this_process_is_reached_the_same_way() {
     fleet.apply(Vec::new()).await;
     let error = fleet.session(uid(7), &key(1)).await.err().unwrap();
     assert!(error.to_string().contains("embedded"), "{error}");
+    fleet.unregister(uid(7));
+    let error = fleet.session(uid(7), &key(1)).await.err().unwrap();
+    assert!(error.to_string().contains("not run here"), "{error}");
 }
 
 #[tokio::test]

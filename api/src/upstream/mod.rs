@@ -15,7 +15,7 @@ mod child;
 mod conversation;
 mod endpoint;
 mod exchange;
-mod fleet;
+pub(crate) mod fleet;
 mod fleet_server;
 mod fleet_slots;
 mod guardian;
