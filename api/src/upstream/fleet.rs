@@ -131,11 +131,6 @@ impl Fleet {
         self.embedded.write().remove(&server);
     }
 
-    /// Takes back what was registered for a server. What it has open stays open.
-    pub fn unregister(&self, server: Uid) {
-        self.embedded.write().remove(&server);
-    }
-
     /// Makes the fleet as planned. New servers are started. A changed one (revision or name) is replaced: its old
     /// conversations end after their calls, within the drain limit, while new ones are opened already. One that is planned
     /// no more has stopped, with its processes, when this returns.
