@@ -1,1 +1,63 @@
-fn main(){}
+//! `mcpd`: the control plane as a process of its own.
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use mcpctl_api::server::bootstrap::{ADMINISTRATOR, first_start};
+use mcpctl_api::server::control_plane::ControlPlane;
+use mcpctl_api::server::process::{bind, chain, stop_signal};
+
+/// The control plane of mcpctl: users, rights, projects, servers, secrets and tokens, as an event log.
+#[derive(Parser)]
+#[command(version, after_help = "Examples:\n  mcpd serve\n  mcpd serve --data-dir /var/lib/mcpctl --host 0.0.0.0 --port 3100")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Serves the API until it is told to stop.
+    Serve {
+        /// Folder of the log, the key and the sealed values.
+        #[arg(long, env = "MCPD_DATA_DIR")]
+        data_dir: PathBuf,
+        /// Address to listen on.
+        #[arg(long, env = "MCPD_HOST", default_value = "127.0.0.1")]
+        host: IpAddr,
+        /// Port to listen on; 0 takes a free one.
+        #[arg(long, env = "MCPD_PORT", default_value_t = 3100)]
+        port: u16,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    mcpctl_api::server::process::log_to_stderr();
+    let Verb::Serve { data_dir, host, port } = Cli::parse().verb;
+    match serve(data_dir, host, port).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(data_dir: PathBuf, host: IpAddr, port: u16) -> Result<(), Box<dyn std::error::Error>> {
+    let listener = bind(host, port, "--port").await?;
+    let control = ControlPlane::open(&data_dir).await?;
+    if let Some(first) = first_start(control.app()).await.map_err(|answer| answer.0.detail)? {
+        eprintln!("administrator {ADMINISTRATOR}, password (shown once): {}", first.password.expose());
+        eprintln!("token of the project default (shown once): {}", first.token.expose());
+    }
+    eprintln!("mcpd serves http://{}", listener.local_addr()?);
+    let stop = control.stopping();
+    let (served, ()) = tokio::join!(control.serve(listener), async {
+        stop_signal().await;
+        stop.cancel();
+    });
+    control.shutdown().await;
+    Ok(served?)
+}
