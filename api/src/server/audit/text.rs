@@ -1,4 +1,5 @@
 //! Texts of an entry: short enough when written, harmless to a terminal when read.
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use crate::plane::AuditEntry;
@@ -20,22 +21,29 @@ pub(super) fn clip(entry: &mut AuditEntry) {
     entry.via.truncate(VIA_MAX);
 }
 
-/// Writes control characters, and those that reorder or break lines, as `\u{…}`: a tool's name may not draw on the
-/// terminal of whoever reads the log, nor pretend to be a line of it.
+/// Writes what could be taken for something else, in every text of an entry.
 pub(super) fn escape(entry: &mut AuditEntry) {
     texts(entry, &mut |text| {
-        if text.chars().any(is_harmful) {
-            let safe = text.chars().fold(String::with_capacity(text.len() + 16), |mut safe, c| {
-                if is_harmful(c) {
-                    let _ = write!(safe, "\\u{{{:04x}}}", u32::from(c));
-                } else {
-                    safe.push(c);
-                }
-                safe
-            });
+        if let Cow::Owned(safe) = harmless(text) {
             *text = safe;
         }
     });
+}
+
+/// Writes control characters, and those that reorder or break lines, as `\u{…}`: a tool's name may not draw on the
+/// terminal of whoever reads about it, nor pretend to be a line of its own.
+pub(in crate::server) fn harmless(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().fold(String::with_capacity(text.len() + 16), |mut safe, c| {
+        if is_harmful(c) {
+            let _ = write!(safe, "\\u{{{:04x}}}", u32::from(c));
+        } else {
+            safe.push(c);
+        }
+        safe
+    }))
 }
 
 fn is_harmful(c: char) -> bool {
