@@ -1,5 +1,5 @@
 //! The ceilings: nobody makes more rights than they hold (semantics §1, C1 to C4 and C6).
-use crate::access::{Ask, Permission, Role, Verb, covers, decide, effective};
+use crate::access::{Ask, Permission, Role, Verb, covers, decide, effective, within};
 use crate::actor::Actor;
 use crate::erased::ResolvedRef;
 use crate::ids::{Seq, Uid};
@@ -32,7 +32,10 @@ pub fn added_rights(
     let mut added: Vec<Addition> = after
         .grants(name)
         .into_iter()
-        .filter(|grant| !had.contains(grant))
+        .filter(|(subject, permission)| {
+            let of_subject: Vec<&Permission> = had.iter().filter(|(s, _)| s == subject).map(|(_, p)| p).collect();
+            within(&of_subject, permission).is_none()
+        })
         .map(|(subject, permission)| Addition { subject, permission })
         .collect();
     let (Some(group), members) = (before, after.members()) else { return added };

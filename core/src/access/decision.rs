@@ -217,8 +217,9 @@ fn delegable(ask: &Ask<'_>) -> bool {
     match ask {
         Ask::Operation(_) => false,
         Ask::Object { verb, resource, .. } => {
-            !(*resource == ResourceName::Kind(Kind::McpToken) && matches!(verb, Verb::Create | Verb::Edit))
-                && !(*resource == ResourceName::Kind(Kind::Project) && *verb == Verb::Create)
+            let makes_tokens = matches!(verb, Verb::Create | Verb::Edit) && *resource == ResourceName::Kind(Kind::McpToken);
+            let makes_projects = *verb == Verb::Create && *resource == ResourceName::Kind(Kind::Project);
+            !makes_tokens && !makes_projects
         }
     }
 }
@@ -231,14 +232,21 @@ pub fn covers(world: &dyn World, caller: &Actor, wanted: &Permission) -> Option<
         return Some(Vec::new());
     }
     let held: Vec<&Grant> = grants_of(world, caller.uid).collect();
+    let used = within(&held.iter().map(|grant| &grant.permission).collect::<Vec<_>>(), wanted)?;
+    Some(used.into_iter().map(|index| held[index].seq).collect())
+}
+
+/// Which of the held permissions together give everything that the wanted one would; `None` when they don't.
+#[must_use]
+pub fn within(held: &[&Permission], wanted: &Permission) -> Option<Vec<usize>> {
     match wanted {
         Permission::Operation { action, .. } => held
             .iter()
-            .find(|grant| matches!(&grant.permission, Permission::Operation { action: has, .. } if has == "*" || has == action))
-            .map(|grant| vec![grant.seq]),
+            .position(|held| matches!(held, Permission::Operation { action: has, .. } if has == "*" || has == action))
+            .map(|index| vec![index]),
         Permission::Resource { role, resource, name } => {
-            let holder = |verb: &Verb| held.iter().find(|grant| gives(&grant.permission, *verb, *resource, name.as_ref()));
-            role.verbs().iter().map(|verb| holder(verb).map(|grant| grant.seq)).collect()
+            let holder = |verb: &Verb| held.iter().position(|held| gives(held, *verb, *resource, name.as_ref()));
+            role.verbs().iter().map(holder).collect()
         }
     }
 }

@@ -4,5 +4,5 @@ mod decision;
 mod permission;
 
 pub use ceiling::{Addition, added_rights, check_additions, check_references, clone_of, covers_all_of, opens};
-pub use decision::{Ask, Rule, Verdict, covers, decide, effective};
+pub use decision::{Ask, Rule, Verdict, covers, decide, effective, within};
 pub use permission::{Grant, OPERATIONS, Permission, ResourceName, Role, RoleBinding, Verb};

@@ -1,0 +1,8 @@
+//! Laws of decisions and projections, over all kinds and over random commands.
+mod access;
+mod ceilings;
+mod cascades;
+mod escalation;
+mod kinds;
+mod matrix;
+mod town;
