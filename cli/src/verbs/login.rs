@@ -1,0 +1,125 @@
+//! `mcpctl login`: opens a login and keeps it for the next commands.
+use mcpctl_api::client::{Address, Client};
+use mcpctl_core::plaintext::Plaintext;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+
+use crate::failure::{Done, Failure};
+use crate::home::{Context, Credential, Home};
+use crate::session::Global;
+use crate::{flags, format, out};
+
+/// Logs in, and makes this the current context
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  mcpctl login --user alice@example.com
+  mcpctl login https://mcp.example.com --user alice@example.com --password-stdin < password.txt")]
+pub struct Login {
+    /// Address of the control plane; without one, that of the context
+    #[arg(value_name = "URL", value_hint = clap::ValueHint::Url)]
+    url: Option<String>,
+    /// E-mail address
+    #[arg(long, value_name = "E-MAIL")]
+    user: String,
+    /// Reads the password from the standard input instead of asking for it
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+impl Login {
+    pub async fn run(self, global: &Global) -> Done {
+        let (name, context) = self.context(global)?;
+        let address: Address = context.api.parse()?;
+        let client = Client::new(address.clone(), None)?;
+        let password = self.password().await?;
+        let answer = client.login(&self.user, &password).await?;
+        let credential = Credential {
+            token: answer.token,
+            user: Some(answer.user.clone()),
+            expires_at: Some(answer.expires_at),
+            api: Some(address.to_string()),
+        };
+        let home = Home::find()?;
+        home.update_credentials(|all| drop(all.insert(name.clone(), credential)))?;
+        home.update_config(|config| {
+            config.contexts.entry(name.clone()).or_insert(context).api = address.to_string();
+            config.current = Some(name.clone());
+        })?;
+        out::print(&format!(
+            "Logged in to {address} as {} until {} (context {name}).\n",
+            answer.user,
+            format::moment(answer.expires_at)
+        ))
+    }
+
+    /// The context that the address belongs to, or a new one named after the host.
+    fn context(&self, global: &Global) -> Done<(String, Context)> {
+        let Some(url) = &self.url else { return global.find() };
+        let address: Address = url.parse()?;
+        let known = Home::find()?.config()?.contexts;
+        if let Some(name) = &global.context {
+            let context = known.get(name).cloned().unwrap_or_default();
+            return Ok((name.clone(), Context { api: address.to_string(), ..context }));
+        }
+        let same = |context: &Context| context.api.parse::<Address>().is_ok_and(|other| other == address);
+        if let Some((name, context)) = known.iter().find(|(_, context)| same(context)) {
+            return Ok((name.clone(), context.clone()));
+        }
+        let gateway = address.is_loopback().then(|| crate::home::DEFAULT_GATEWAY.to_owned());
+        Ok((address.authority(), Context { api: address.to_string(), gateway, project: None }))
+    }
+
+    async fn password(&self) -> Done<Plaintext> {
+        if self.password_stdin {
+            return flags::stdin_line("password").map(Plaintext::new);
+        }
+        if !out::can_ask() {
+            return Err(Failure::usage("there is no terminal to ask for the password").hint("add --password-stdin"));
+        }
+        ask(&format!("Password of {}: ", self.user)).await
+    }
+}
+
+/// Asks without echo. Dropped by Ctrl-C, it brings the echo back.
+async fn ask(prompt: &str) -> Done<Plaintext> {
+    use std::io::Write;
+    let _silence = Silence::begin()?;
+    let _ = write!(anstream::stderr(), "{prompt}").and_then(|()| anstream::stderr().flush());
+    let read = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).map(|_| line)
+    });
+    let line = read.await.map_err(std::io::Error::other).and_then(|line| line);
+    out::note("");
+    let line = line.map_err(|error| Failure::new(format!("the password can't be read: {error}")))?;
+    let password = line.trim_end_matches(['\r', '\n']);
+    if password.is_empty() {
+        Err(Failure::new("no password was given"))
+    } else {
+        Ok(Plaintext::new(password.to_owned()))
+    }
+}
+
+/// A terminal that does not show what is typed, for as long as this lives.
+struct Silence {
+    before: Termios,
+}
+
+impl Silence {
+    fn begin() -> Done<Self> {
+        let fail = |error: rustix::io::Errno| {
+            Failure::new(format!("the terminal can't be silenced: {error}")).hint("use --password-stdin")
+        };
+        let before = tcgetattr(std::io::stdin()).map_err(fail)?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(std::io::stdin(), OptionalActions::Flush, &silent).map_err(fail)?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Flush, &self.before);
+    }
+}

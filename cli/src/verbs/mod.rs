@@ -1,0 +1,127 @@
+//! The verbs: one file each.
+mod apply;
+mod attach;
+mod audit;
+mod completion;
+mod config;
+mod create;
+mod delete;
+mod describe;
+mod diff;
+mod edit;
+mod get;
+mod history;
+mod login;
+mod logout;
+mod logs;
+mod revoke;
+mod status;
+mod test;
+
+use clap::builder::styling::{AnsiColor, Styles};
+
+use crate::failure::Done;
+use crate::session::Global;
+
+/// Kubectl-style control of MCP servers, projects, people and tokens
+#[derive(clap::Parser)]
+#[command(name = "mcpctl", version, styles = STYLES, disable_help_subcommand = true, arg_required_else_help = true)]
+#[command(after_help = AFTER_HELP)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const AFTER_HELP: &str = "\
+Examples:
+  mcpctl get servers
+  mcpctl create server time --command uvx mcp-server-time
+  mcpctl attach server time -p web
+  mcpctl create mcptoken ci -p web --ttl 30d
+
+Environment: MCPCTL_TOKEN and MCPCTL_API stand in for the context's login and address, MCPCTL_HOME for ~/.mcpctl.
+Exit codes: 0 done, 1 failed (`diff`: there are differences), 2 wrong usage.";
+
+/// What can be done.
+#[derive(clap::Subcommand)]
+#[command(disable_help_subcommand = true)]
+pub enum Verb {
+    Get(get::Get),
+    Describe(describe::Describe),
+    #[command(subcommand)]
+    Create(create::Create),
+    Apply(apply::Apply),
+    Diff(diff::Diff),
+    Edit(edit::Edit),
+    Delete(delete::Delete),
+    Attach(attach::Attach),
+    Detach(attach::Detach),
+    Revoke(revoke::Revoke),
+    History(history::History),
+    Logs(logs::Logs),
+    Status(status::Status),
+    Login(login::Login),
+    Logout(logout::Logout),
+    #[command(subcommand)]
+    Config(config::Config),
+    #[command(subcommand)]
+    Test(test::Test),
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    Completion(completion::Completion),
+}
+
+impl Verb {
+    /// Whether it winds up by itself after Ctrl-C.
+    pub const fn ends_itself(&self) -> bool {
+        false
+    }
+
+    /// Does it.
+    pub async fn run(self, global: &Global) -> Done {
+        match self {
+            Self::Get(verb) => verb.run(global).await,
+            Self::Describe(verb) => verb.run(global).await,
+            Self::Create(verb) => verb.run(global).await,
+            Self::Apply(verb) => verb.run(global).await,
+            Self::Diff(verb) => verb.run(global).await,
+            Self::Edit(verb) => verb.run(global).await,
+            Self::Delete(verb) => verb.run(global).await,
+            Self::Attach(verb) => verb.run(global).await,
+            Self::Detach(verb) => verb.run(global).await,
+            Self::Revoke(verb) => verb.run(global).await,
+            Self::History(verb) => verb.run(global).await,
+            Self::Logs(verb) => verb.run(global).await,
+            Self::Status(verb) => verb.run(global).await,
+            Self::Login(verb) => verb.run(global).await,
+            Self::Logout(verb) => verb.run(global).await,
+            Self::Config(verb) => verb.run(global),
+            Self::Test(verb) => verb.run().await,
+            Self::Audit(verb) => verb.run(global).await,
+            Self::Completion(verb) => verb.run(),
+        }
+    }
+}
+
+/// `-p`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct InProject {
+    /// Project, for kinds that live in one
+    #[arg(short = 'p', long, value_name = "PROJECT", add = crate::completion::names_of(mcpctl_core::kinds::Kind::Project))]
+    pub project: Option<String>,
+}
+
+impl InProject {
+    /// The flag's value.
+    pub fn name(&self) -> Option<&str> {
+        self.project.as_deref()
+    }
+}

@@ -1,0 +1,98 @@
+//! `mcpctl status`: whether control plane, gateway and servers are well.
+use mcpctl_api::client::{Address, Client};
+use serde_json::json;
+
+use super::get::instance_table;
+use crate::failure::{Done, FAILED, Failure};
+use crate::format::{self, Plain};
+use crate::out;
+use crate::session::{Global, Session};
+use crate::table::Table;
+
+/// Shows whether control plane, gateway and servers are well
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  mcpctl status
+  mcpctl status -o json
+
+Exits 1 when the control plane or the context's gateway does not answer.")]
+pub struct Status {
+    /// How to print it
+    #[arg(short = 'o', long, value_name = "FORMAT", default_value = "table")]
+    output: Plain,
+}
+
+impl Status {
+    pub async fn run(self, global: &Global) -> Done {
+        let session = global.session()?;
+        let plane = session.client.status().await?;
+        let gateway = gateway(&session).await;
+        let me = session.client.me().await.ok().map(|me| me.actor.to_string());
+        let whole = json!({
+            "context": session.context, "api": session.client.address().to_string(), "as": me,
+            "controlPlane": plane, "gateway": gateway.as_ref().map(Gateway::to_json),
+        });
+        out::print(&match self.output {
+            Plain::Json => format::json(&whole),
+            Plain::Yaml => format::yaml(&whole),
+            Plain::Table => text(&session, &plane, gateway.as_ref(), me.as_deref()),
+        })?;
+        if gateway.is_some_and(|gateway| gateway.trouble.is_some()) { Err(Failure::silent(FAILED)) } else { Ok(()) }
+    }
+}
+
+/// What the gateway said about itself.
+struct Gateway {
+    address: String,
+    seq: Option<u64>,
+    trouble: Option<String>,
+}
+
+impl Gateway {
+    fn to_json(&self) -> serde_json::Value {
+        json!({ "address": self.address, "seq": self.seq, "trouble": self.trouble })
+    }
+}
+
+/// The gateway is asked without the bearer: it needs none to say how it is.
+async fn gateway(session: &Session) -> Option<Gateway> {
+    let address = session.gateway.clone()?;
+    let parsed: Result<Address, _> = address.parse();
+    let client = parsed.map_err(Failure::from).and_then(|address| Ok(Client::new(address, None)?));
+    let (seq, trouble) = match client {
+        Err(failure) => (None, Some(failure)),
+        Ok(client) => match client.healthz().await {
+            Ok(health) if health.status == 200 => (health.revision.map(|seq| seq.0), None),
+            Ok(health) => (None, Some(Failure::new(format!("it answers with HTTP {}", health.status)))),
+            Err(_) => (None, Some(Failure::new("it does not answer"))),
+        },
+    };
+    let trouble = trouble.map(|failure| failure.to_string().trim_start_matches("error: ").to_owned());
+    Some(Gateway { address, seq, trouble })
+}
+
+fn text(session: &Session, plane: &mcpctl_api::wire::Status, gateway: Option<&Gateway>, me: Option<&str>) -> String {
+    let mut parts = Table::new(["PART", "ADDRESS", "STATE", "SEQ", "VERSION"]);
+    parts.row(vec![
+        "control plane".into(),
+        session.client.address().to_string(),
+        plane.log.clone(),
+        plane.seq.to_string(),
+        plane.version.clone(),
+    ]);
+    if let Some(gateway) = gateway {
+        let seq = gateway.seq.map_or_else(|| "-".to_owned(), |seq| seq.to_string());
+        let state = gateway.trouble.clone().unwrap_or_else(|| "ok".to_owned());
+        parts.row(vec!["gateway".into(), gateway.address.clone(), state, seq, "-".into()]);
+    }
+    let mut text = format!("Context {}, as {}\n\n{}", session.context, me.unwrap_or("nobody"), parts.render());
+    if !plane.objects.is_empty() {
+        let counts: Vec<String> = plane.objects.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        text.push_str(&format!("\nObjects: {}\n", counts.join(", ")));
+    }
+    if !plane.instances.is_empty() {
+        text.push_str(&format!("\n{}", instance_table(&plane.instances).render()));
+    }
+    text
+}
