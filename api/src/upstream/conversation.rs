@@ -32,12 +32,12 @@ pub(super) fn timed_out(server: &str, limit: Duration) -> UpstreamError {
 pub(super) struct Activity {
     started: Instant,
     running: AtomicUsize,
-    last_used_ms: AtomicU64,
+    last_used_us: AtomicU64,
 }
 
 impl Activity {
     pub(super) fn new() -> Self {
-        Self { started: Instant::now(), running: AtomicUsize::new(0), last_used_ms: AtomicU64::new(0) }
+        Self { started: Instant::now(), running: AtomicUsize::new(0), last_used_us: AtomicU64::new(0) }
     }
 
     /// Calls that wait for their answer.
@@ -50,13 +50,13 @@ impl Activity {
         if self.running() > 0 {
             return Duration::ZERO;
         }
-        self.started.elapsed().saturating_sub(Duration::from_millis(self.last_used_ms.load(Ordering::Relaxed)))
+        self.started.elapsed().saturating_sub(Duration::from_micros(self.last_used_us.load(Ordering::Relaxed)))
     }
 
     /// Notes that the conversation was just handed out or used.
     pub(super) fn touch(&self) {
-        let ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last_used_ms.store(ms, Ordering::Relaxed);
+        let us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.last_used_us.store(us, Ordering::Relaxed);
     }
 
     /// Counts a call for as long as the guard lives.

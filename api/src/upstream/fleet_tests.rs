@@ -119,7 +119,6 @@ async fn where_all_sessions_are_taken_an_idle_one_makes_room_and_a_fresh_one_doe
     fleet.apply(vec![plan(1, "legacy")]).await;
     let a = fleet.session(uid(1), &key(1)).await.unwrap();
     let b = fleet.session(uid(1), &key(2)).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(5)).await;
     echo(&b).await.unwrap();
     let c = fleet.session(uid(1), &key(3)).await.unwrap();
     assert!(!a.is_open() && b.is_open() && c.is_open());

@@ -123,12 +123,13 @@ mod tests {
         (out, parser)
     }
 
-    const STREAM: &[u8] = b"\xef\xbb\xbf: hello\r\n\r\nid: 7\r\nretry: 250\r\ndata:\r\n\r\nevent: message\rdata: {\"a\":\rdata: 1}\r\rid\nfoo: bar\ndata:x\n\nevent: lost\n\ndata: unfinished\n";
+    const STREAM: &[u8] = b"\xef\xbb\xbf: hello\r\n\r\nid: 7\r\nretry: 250\r\ndata:\r\n\r\ndata: a\r\ndata: b\r\n\r\nevent: message\rdata: {\"a\":\rdata: 1}\r\rid\nfoo: bar\ndata:x\n\nevent: lost\n\ndata: unfinished\n";
 
     #[test]
     fn all_forms_of_the_standard_are_read() {
         let (seen, parser) = events(&[STREAM]);
-        let wanted = [("", ""), ("message", "{\"a\":\n1}"), ("", "x")].map(|(k, d)| (k.to_owned(), d.to_owned()));
+        let wanted =
+            [("", ""), ("", "a\nb"), ("message", "{\"a\":\n1}"), ("", "x")].map(|(k, d)| (k.to_owned(), d.to_owned()));
         assert_eq!(seen, wanted);
         assert_eq!((parser.last_id, parser.retry_ms), (None, Some(250)), "an empty id resets the last one");
     }
