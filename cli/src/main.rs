@@ -8,6 +8,8 @@ mod home;
 mod manifests;
 mod noun;
 mod out;
+#[cfg(test)]
+mod reference;
 mod session;
 mod table;
 mod test_mcp;

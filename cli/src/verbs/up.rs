@@ -89,13 +89,13 @@ impl Up {
         if let Err(failure) = self.sign_in_and_say(&home, control.app(), &ready).await {
             return stop(control, Err(failure)).await;
         }
-        let result = serve(&control, api, gateway, &home).await;
+        let result = serve(&control, api, gateway, &home, &ready.api).await;
         stop(control, result).await
     }
 
     async fn sign_in_and_say(&self, home: &Home, app: &Arc<App>, ready: &Ready) -> Done {
         write_context(home, ready)?;
-        sign_in(home, app).await?;
+        sign_in(home, app, &ready.api).await?;
         let text = match self.output {
             Output::Json => format!("{}\n", ready.line()),
             Output::Text => ready.words(),
@@ -110,14 +110,14 @@ async fn stop(control: ControlPlane, result: Done) -> Done {
 }
 
 /// Serves both faces until a signal, then lets running requests end.
-async fn serve(control: &ControlPlane, api: tokio::net::TcpListener, gateway: tokio::net::TcpListener, home: &Home) -> Done {
+async fn serve(control: &ControlPlane, api: tokio::net::TcpListener, gateway: tokio::net::TcpListener, home: &Home, address: &str) -> Done {
     let stop = control.stopping();
     let plane = control.app().plane.clone();
     let faces = async {
         tokio::join!(
             control.serve(api),
             mcpctl_gateway::http::serve(gateway, plane, mcpctl_gateway::Options::default(), stop.clone()),
-            keep_signed_in(home, control.app().clone(), stop.clone()),
+            keep_signed_in(home, control.app().clone(), address, stop.clone()),
             async {
                 stop_signal().await;
                 stop.cancel();
@@ -138,7 +138,7 @@ fn write_context(home: &Home, ready: &Ready) -> Done {
 
 /// Signs the command line in as the administrator. Whoever may read the data folder and its key is the administrator
 /// anyway; a control plane whose administrator was deleted or disabled signs nobody in.
-async fn sign_in(home: &Home, app: &Arc<App>) -> Done {
+async fn sign_in(home: &Home, app: &Arc<App>, api: &str) -> Done {
     let administrator = Name::parse(NameRule::Email, ADMINISTRATOR).map_err(|error| Failure::new(error.to_string()))?;
     let answer = match login::open(app, &administrator).await {
         Ok(answer) => answer,
@@ -147,13 +147,13 @@ async fn sign_in(home: &Home, app: &Arc<App>) -> Done {
             return Ok(());
         }
     };
-    let credential = Credential { token: answer.token.clone(), user: Some(answer.user), expires_at: Some(answer.expires_at) };
+    let credential = Credential { token: answer.token.clone(), user: Some(answer.user), expires_at: Some(answer.expires_at), api: Some(api.to_owned()) };
     home.update_credentials(|credentials| drop(credentials.insert(LOCAL.to_owned(), credential)))
 }
 
 /// Keeps the local login from idling out while `up` runs, and replaces it before it ends. A person who logged in as
 /// somebody else, or out, is left alone.
-async fn keep_signed_in(home: &Home, app: Arc<App>, stop: CancellationToken) {
+async fn keep_signed_in(home: &Home, app: Arc<App>, api: &str, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -164,7 +164,7 @@ async fn keep_signed_in(home: &Home, app: Arc<App>, stop: CancellationToken) {
         let now = clock::now();
         app.idle.used(Digest::sha256(credential.token.as_bytes()), now);
         let ends_soon = credential.expires_at.is_some_and(|at| at.since(now) < RENEW_BEFORE_MS);
-        if ends_soon && sign_in(home, &app).await.is_err() {
+        if ends_soon && sign_in(home, &app, api).await.is_err() {
             out::note("the local login could not be renewed: restart mcpctl up to sign in again");
         }
     }
