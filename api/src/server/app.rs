@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::audit::AuditLog;
 use super::effects::password::Passwords;
 use super::effects::sealed_store::SealedStore;
+use super::metrics::Metrics;
 use super::plane_local::LocalPlane;
 use super::published::Published;
 use super::rate_limit::RateLimits;
@@ -38,6 +39,8 @@ pub struct App {
     pub idle: IdleLogins,
     /// How many requests each principal may make.
     pub limits: RateLimits,
+    /// What is counted as it happens.
+    pub metrics: Metrics,
 }
 
 /// How long a login may be idle.

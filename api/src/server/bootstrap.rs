@@ -49,7 +49,10 @@ pub async fn first_start(app: &Arc<App>) -> Result<Option<FirstStart>> {
     steps.push((json!({ "kind": "secretbackend", "name": "plaintext", "type": "plaintext", "default": true }), vec![]));
     steps.push((administrators(), vec![]));
     steps.push((json!({ "kind": "server", "name": "mcpctl", "embedded": "mcpctl", "description": "The control plane itself: who am I, what is there, what happened" }), vec![]));
-    steps.push((json!({ "kind": "project", "name": PROJECT, "description": "The first project", "servers": ["mcpctl"] }), vec![]));
+    steps.push((
+        json!({ "kind": "project", "name": PROJECT, "description": "The first project", "servers": ["mcpctl"] }),
+        vec![],
+    ));
     let mut submissions: Vec<Submission> = Vec::new();
     for (fields, then) in steps {
         submissions.push(submission(&fields, system.clone(), then)?);
@@ -57,7 +60,8 @@ pub async fn first_start(app: &Arc<App>) -> Result<Option<FirstStart>> {
     app.writer.submit_all(submissions).await?;
     let administrator = administrator(app)?;
     let mint: AnyAction = Box::new(McpTokenAction::Mint { sha256, prefix });
-    let fields = json!({ "kind": "mcptoken", "name": "first", "project": PROJECT, "description": "Made at the first start" });
+    let fields =
+        json!({ "kind": "mcptoken", "name": "first", "project": PROJECT, "description": "Made at the first start" });
     app.writer.submit(submission(&fields, administrator, vec![mint])?).await?;
     Ok(Some(FirstStart { password, token }))
 }
@@ -75,7 +79,9 @@ fn administrators() -> serde_json::Value {
 fn administrator(app: &App) -> Result<Actor> {
     let name = Name::parse(NameRule::Email, ADMINISTRATOR).expect("a constant address is valid");
     let state = app.published.load();
-    let user = state.by_name(Kind::User, None, &name).ok_or_else(|| super::problem::not_found("the administrator is missing"))?;
+    let user = state
+        .by_name(Kind::User, None, &name)
+        .ok_or_else(|| super::problem::not_found("the administrator is missing"))?;
     Ok(Actor { kind: ActorKind::User, uid: user.meta.uid, name: ADMINISTRATOR.to_owned() })
 }
 

@@ -29,7 +29,7 @@ use super::problem::{not_found, problem};
 use super::published::Published;
 use super::rate_limit::RateLimits;
 use super::writer::{Writer, WriterThread};
-use super::{clock, instances, limits, login, objects, prepare, reconcile, tokens};
+use super::{clock, embedded, instances, limits, login, metrics, objects, prepare, reconcile, tokens};
 use crate::upstream::{Fleet, FleetLimits};
 use crate::wire::{AT_LEAST, REVISION};
 
@@ -88,12 +88,14 @@ impl ControlPlane {
         let published = Published::new(state);
         let reader = log.reader();
         let (writer, writer_thread) = Writer::start(Box::new(log), published.clone()).map_err(OpenError::Thread)?;
-        let fleet = Arc::new(Fleet::new(FleetLimits { work_folder: Some(data.join("work")), ..FleetLimits::default() }));
+        let fleet =
+            Arc::new(Fleet::new(FleetLimits { work_folder: Some(data.join("work")), ..FleetLimits::default() }));
         let plane = Arc::new(LocalPlane::new(published.clone(), fleet.clone(), audit.clone()));
         let app = Arc::new(App {
             passwords: Passwords::new(sealed.clone()),
             idle: IdleLogins::default(),
             limits: RateLimits::default(),
+            metrics: metrics::Metrics::default(),
             log: reader,
             published,
             writer,
@@ -121,8 +123,8 @@ impl ControlPlane {
 
     fn start_tasks(&self) {
         let (app, stop) = (&self.app, &self.stop);
-        // LATER self.tasks.spawn(embedded::keep_registered(app.clone(), stop.clone()));
-        self.tasks.spawn(reconcile::follow(app.published.clone(), app.fleet.clone(), app.sealed.clone(), stop.clone()));
+        self.tasks.spawn(embedded::keep_registered(app.clone(), stop.clone()));
+        self.tasks.spawn(reconcile::follow(app.clone(), stop.clone()));
         self.tasks.spawn(app.plane.clone().follow(stop.clone()));
         self.tasks.spawn(expire(app.clone(), stop.clone()));
     }
@@ -165,7 +167,9 @@ fn open_log(dir: &Path) -> Result<(DurableLog, State), OpenError> {
     let log = DurableLog::open(dir, OpenOptions::default(), &mut |seq, bytes| {
         let record = Record::load(bytes).map_err(|source| LogError::Record { seq, source })?;
         let folded = state.fold(&record, Digest::blake3(bytes));
-        folded.map(drop).map_err(|error| LogError::Index { what: format!("the event at seq {seq} does not fold: {error}") })
+        folded
+            .map(drop)
+            .map_err(|error| LogError::Index { what: format!("the event at seq {seq} does not fold: {error}") })
     })?;
     Ok((log, state))
 }
@@ -196,13 +200,18 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), limits::per_principal))
         .route("/healthz", get(health))
         .route("/health", get(health))
-        // LATER .route("/metrics", get(metrics::page))
+        .route("/metrics", get(metrics::page))
         // LATER .route("/openapi.json", get(openapi::page))
         .fallback(async || not_found("nothing is at this address").hint("see /openapi.json"))
         .method_not_allowed_fallback(async || {
-            problem(StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed", "this address does not take this method")
+            problem(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method",
+                "Method not allowed",
+                "this address does not take this method",
+            )
         })
-        // LATER .layer(middleware::from_fn_with_state(app.clone(), metrics::count))
+        .layer(middleware::from_fn_with_state(app.clone(), metrics::count))
         .layer(middleware::from_fn_with_state(app.clone(), revision))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app)
@@ -212,7 +221,8 @@ async fn health(Shared(app): Shared<Arc<App>>) -> Response {
     let state = app.published.load();
     let broken = app.writer.figures().broken.lock().clone();
     let status = if broken.is_some() { "read-only" } else { "ok" };
-    axum::Json(serde_json::json!({ "status": status, "seq": state.seq(), "version": env!("CARGO_PKG_VERSION") })).into_response()
+    axum::Json(serde_json::json!({ "status": status, "seq": state.seq(), "version": env!("CARGO_PKG_VERSION") }))
+        .into_response()
 }
 
 /// Waits for the state that a request asks for, and says from which one it was answered.
@@ -223,8 +233,13 @@ async fn revision(Shared(app): Shared<Arc<App>>, request: Request, next: Next) -
         let arrived = tokio::time::timeout(AT_LEAST_WAIT, states.wait_for(|state| state.seq() >= wanted)).await;
         if arrived.is_err() {
             let seq = app.published.load().seq();
-            return problem(StatusCode::SERVICE_UNAVAILABLE, "behind", "Not there yet", format!("the state is at seq {seq}, and {wanted} was asked for"))
-                .into_response();
+            return problem(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "behind",
+                "Not there yet",
+                format!("the state is at seq {seq}, and {wanted} was asked for"),
+            )
+            .into_response();
         }
     }
     let mut response = next.run(request).await;

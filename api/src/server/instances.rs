@@ -40,7 +40,13 @@ pub fn routes() -> Router<Arc<App>> {
 
 fn may_see(state: &State, caller: &Authenticated, server: Uid) -> bool {
     let Some(object) = state.by_uid(server) else { return false };
-    let ask = Ask::Object { verb: Verb::View, resource: ResourceName::Instances, project: None, name: Some(&object.meta.name), uid: None };
+    let ask = Ask::Object {
+        verb: Verb::View,
+        resource: ResourceName::Instances,
+        project: None,
+        name: Some(&object.meta.name),
+        uid: None,
+    };
     may_view(state, caller, object) || decide(state, &caller.actor, &ask, clock::now().max(state.last_at())).allowed
 }
 
@@ -63,7 +69,11 @@ fn visible_instances(app: &App, state: &State, caller: &Authenticated) -> Vec<In
     all.filter(|instance| may_see(state, caller, instance.server)).map(wired).collect()
 }
 
-async fn list(Shared(app): Shared<Arc<App>>, caller: Authenticated, Query(query): Query<HashMap<String, String>>) -> axum::Json<List<Instance>> {
+async fn list(
+    Shared(app): Shared<Arc<App>>,
+    caller: Authenticated,
+    Query(query): Query<HashMap<String, String>>,
+) -> axum::Json<List<Instance>> {
     let state = app.published.load();
     let mut items = visible_instances(&app, &state, &caller);
     if let Some(server) = query.get("server") {
@@ -75,7 +85,8 @@ async fn list(Shared(app): Shared<Arc<App>>, caller: Authenticated, Query(query)
 async fn status(Shared(app): Shared<Arc<App>>, caller: Authenticated) -> axum::Json<Status> {
     let state = app.published.load();
     let count = |kind: &Kind| state.all(*kind).filter(|object| may_view(&state, &caller, object)).count();
-    let objects: BTreeMap<String, usize> = Kind::ALL.iter().map(|kind| (kind.names().plural.to_owned(), count(kind))).collect();
+    let objects: BTreeMap<String, usize> =
+        Kind::ALL.iter().map(|kind| (kind.names().plural.to_owned(), count(kind))).collect();
     let broken = app.writer.figures().broken.lock().clone();
     axum::Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -92,7 +103,11 @@ fn refuse(app: &App, caller: &Authenticated, ask: &Ask<'_>) -> Result<()> {
     if verdict.allowed {
         return Ok(());
     }
-    Err(Answer::from(mcpctl_core::refusal::Refusal::Forbidden { actor: caller.actor.to_string(), missing: ask.to_string(), at: verdict.at }))
+    Err(Answer::from(mcpctl_core::refusal::Refusal::Forbidden {
+        actor: caller.actor.to_string(),
+        missing: ask.to_string(),
+        at: verdict.at,
+    }))
 }
 
 async fn logs(
@@ -104,8 +119,11 @@ async fn logs(
     refuse(&app, &caller, &Ask::Operation("logs"))?;
     let found = app.fleet.find(&name);
     let Some((server, instance)) = found else {
-        return Err(not_found(format!("no server or instance {:?} is running", name.chars().take(80).collect::<String>()))
-            .hint("see `mcpctl status`"));
+        return Err(not_found(format!(
+            "no server or instance {:?} is running",
+            name.chars().take(80).collect::<String>()
+        ))
+        .hint("see `mcpctl status`"));
     };
     let tail = query.get("tail").and_then(|text| text.parse().ok()).unwrap_or(200).min(LOG_LINES_MAX);
     let follower = query.get("follow").filter(|value| *value == "true").and_then(|_| app.fleet.follow_logs(server));
@@ -147,11 +165,19 @@ fn followed(
 fn print(text: &mut String, line: &LogLine) {
     let since = line.at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let at = Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or_default());
-    let shown: String = line.text.chars().flat_map(|c| if c.is_control() && c != '\t' { c.escape_default().collect() } else { vec![c] }).collect();
+    let shown: String = line
+        .text
+        .chars()
+        .flat_map(|c| if c.is_control() && c != '\t' { c.escape_default().collect() } else { vec![c] })
+        .collect();
     let _ = writeln!(text, "{at} {} {shown}", line.instance);
 }
 
-async fn secret_values(Shared(app): Shared<Arc<App>>, caller: Authenticated, Path(name): Path<String>) -> Result<Response> {
+async fn secret_values(
+    Shared(app): Shared<Arc<App>>,
+    caller: Authenticated,
+    Path(name): Path<String>,
+) -> Result<Response> {
     let state = app.published.load();
     let target = super::objects::Target { kind: Kind::Secret, project: None, name };
     let object = super::objects::visible(&state, &caller, &target)?;
@@ -160,6 +186,7 @@ async fn secret_values(Shared(app): Shared<Arc<App>>, caller: Authenticated, Pat
     }
     let values = super::effects::secret_values::read(&app.sealed, &object)?;
     super::login_audit::secret_read(&app, &caller.actor, &object)?;
-    let data: serde_json::Map<String, serde_json::Value> = values.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
+    let data: serde_json::Map<String, serde_json::Value> =
+        values.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
     Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(serde_json::json!({ "data": data }))).into_response())
 }

@@ -21,8 +21,8 @@ use mcpctl_core::world::World as _;
 use super::app::{App, LOGIN_MS};
 use super::auth::Authenticated;
 use super::effects::{mint_token, password};
-use super::problem::{Result, problem, unauthorized};
 use super::limits::too_many;
+use super::problem::{Result, problem, unauthorized};
 use super::rate_limit::Source;
 use super::writer::Submission;
 use super::{clock, login_audit};
@@ -43,15 +43,21 @@ async fn login(
 ) -> Result<Response> {
     let asked: LoginRequest = serde_json::from_slice(&body).map_err(|error| {
         // The parser's message may quote the input, and the input holds a password: its place is enough.
-        problem(StatusCode::BAD_REQUEST, "malformed", "Malformed JSON", format!("not a login at line {}, column {}", error.line(), error.column()))
-            .hint("send {\"email\": …, \"password\": …}")
+        problem(
+            StatusCode::BAD_REQUEST,
+            "malformed",
+            "Malformed JSON",
+            format!("not a login at line {}, column {}", error.line(), error.column()),
+        )
+        .hint("send {\"email\": …, \"password\": …}")
     })?;
     let email = asked.email.trim().to_ascii_lowercase();
     let source = Source::from(from.ip());
     app.limits.may_log_in(source, &email, Instant::now()).map_err(|limited| too_many(&limited))?;
     let password = Plaintext::new(asked.password);
     let state = app.published.load();
-    let user = Name::parse(NameRule::Email, &email).ok().and_then(|name| state.by_name(Kind::User, None, &name).cloned());
+    let user =
+        Name::parse(NameRule::Email, &email).ok().and_then(|name| state.by_name(Kind::User, None, &name).cloned());
     let right = app.passwords.check(password::version_of(user.as_deref()).as_ref(), &password).await;
     let Some(user) = user.filter(|user| right && user.body.enabled()) else {
         app.limits.login_failed(source, &email, Instant::now());
@@ -80,7 +86,12 @@ pub async fn open(app: &App, user: &Name) -> Result<LoginAnswer> {
 
 async fn logout(Shared(app): Shared<Arc<App>>, caller: Authenticated) -> Result<Response> {
     if caller.actor.kind != ActorKind::User {
-        return Err(problem(StatusCode::BAD_REQUEST, "not-a-login", "Not a login", "a token is ended with `mcpctl revoke`"));
+        return Err(problem(
+            StatusCode::BAD_REQUEST,
+            "not-a-login",
+            "Not a login",
+            "a token is ended with `mcpctl revoke`",
+        ));
     }
     let state = app.published.load();
     let name = state.by_uid(caller.actor.uid).map(|user| user.meta.name.clone());
@@ -95,7 +106,8 @@ async fn me(Shared(app): Shared<Arc<App>>, caller: Authenticated) -> axum::Json<
     let state = app.published.load();
     let rights: BTreeSet<String> =
         effective(&*state, caller.actor.uid).into_iter().map(|grant| grant.permission.to_string()).collect();
-    let groups = state.groups_of(caller.actor.uid).iter().filter_map(|uid| Some(state.by_uid(*uid)?.meta.name.to_string()));
+    let groups =
+        state.groups_of(caller.actor.uid).iter().filter_map(|uid| Some(state.by_uid(*uid)?.meta.name.to_string()));
     let token = state.by_uid(caller.actor.uid);
     axum::Json(Me {
         owner: token.and_then(|object| object.of::<McpToken>()?.1.owner.clone()),

@@ -13,7 +13,7 @@ mod limits;
 pub mod login;
 mod login_audit;
 // pub mod mcp_proxy;
-// pub mod metrics;
+pub mod metrics;
 mod objects;
 // pub mod openapi;
 pub mod plane_local;
@@ -25,6 +25,8 @@ pub mod rate_limit;
 mod reconcile;
 // mod routes_mcp;
 mod table;
+#[cfg(test)]
+mod testing;
 mod token_scope;
 mod tokens;
 // pub mod watch;

@@ -24,7 +24,7 @@ use super::app::App;
 use super::auth::Authenticated;
 use super::problem::{Answer, Result, invalid, not_found, problem};
 use super::writer::{Committed, Submission};
-use super::{clock, prepare};
+use super::{clock, history, prepare};
 use crate::wire::{Done, OUTCOME, REQUEST_ID};
 
 /// Query of a request.
@@ -36,7 +36,9 @@ pub fn routes() -> Router<Arc<App>> {
         let router = of_kind(router, *kind, &format!("/api/v1/{}", kind.names().plural), false);
         match kind.scope() {
             Scope::Global => router,
-            Scope::Project => of_kind(router, *kind, &format!("/api/v1/projects/{{name}}/{}", kind.names().plural), true),
+            Scope::Project => {
+                of_kind(router, *kind, &format!("/api/v1/projects/{{name}}/{}", kind.names().plural), true)
+            }
         }
     })
 }
@@ -66,13 +68,21 @@ fn of_kind(router: Router<Arc<App>>, kind: Kind, base: &str, in_project: bool) -
     .delete(move |Shared(app): Shared<Arc<App>>, caller: Authenticated, Path(params): Params, Query(query): Queried, headers: HeaderMap| async move {
         delete(&app, &caller, &target(&params, &query), &query, &headers).await
     });
-    let router = router
-        .route(base, collection)
-        .route(&format!("{base}/{{{object}}}"), single);
+    let past = get(move |Shared(app): Shared<Arc<App>>, caller: Authenticated, Path(params): Params, Query(query): Queried| async move {
+        history::answer(&app, &caller, &target(&params, &query))
+    });
+    let router = router.route(base, collection).route(&format!("{base}/{{{object}}}"), single)
+        .route(&format!("{base}/{{{object}}}/history"), past);
     if kind == Kind::McpToken {
-        let revoke = post(move |Shared(app): Shared<Arc<App>>, caller: Authenticated, Path(params): Params, Query(query): Queried, headers: HeaderMap| async move {
-            super::tokens::revoke(&app, &caller, &target(&params, &query), &query, &headers).await
-        });
+        let revoke = post(
+            move |Shared(app): Shared<Arc<App>>,
+                  caller: Authenticated,
+                  Path(params): Params,
+                  Query(query): Queried,
+                  headers: HeaderMap| async move {
+                super::tokens::revoke(&app, &caller, &target(&params, &query), &query, &headers).await
+            },
+        );
         return router.route(&format!("{base}/{{{object}}}/revoke"), revoke);
     }
     router
@@ -107,8 +117,13 @@ impl Target {
         if self.kind.scope() == Scope::Project && project.is_none() {
             let mut named = state.all(self.kind).filter(|object| object.meta.name == name);
             return match (named.next(), named.next()) {
-                (Some(_), Some(_)) => Err(problem(StatusCode::BAD_REQUEST, "ambiguous", "Ambiguous", format!("several projects have a {} {name:?}", self.kind))
-                    .hint("say which with ?project= (-p PROJECT)")),
+                (Some(_), Some(_)) => Err(problem(
+                    StatusCode::BAD_REQUEST,
+                    "ambiguous",
+                    "Ambiguous",
+                    format!("several projects have a {} {name:?}", self.kind),
+                )
+                .hint("say which with ?project= (-p PROJECT)")),
                 (first, _) => Ok(first.cloned()),
             };
         }
@@ -151,13 +166,19 @@ pub(super) fn hidden(state: &State, caller: &Authenticated, target: &Target) -> 
         return not_found(format!("{} does not exist", target.title()))
             .hint(format!("see `mcpctl get {}`", target.kind.names().plural));
     }
-    mcpctl_core::refusal::Refusal::Forbidden { actor: caller.actor.to_string(), missing: format!("view {}/{}", target.kind.names().plural, target.name), at: verdict.at }.into()
+    mcpctl_core::refusal::Refusal::Forbidden {
+        actor: caller.actor.to_string(),
+        missing: format!("view {}/{}", target.kind.names().plural, target.name),
+        at: verdict.at,
+    }
+    .into()
 }
 
 fn list(app: &App, caller: &Authenticated, target: &Target, query: &HashMap<String, String>) -> Result<Response> {
     let state = app.published.load();
     let project = target.project_uid(&state)?;
-    let in_project = |object: &&Arc<Object>| project.is_none() || object.meta.project.as_ref().map(|p| p.uid) == project;
+    let in_project =
+        |object: &&Arc<Object>| project.is_none() || object.meta.project.as_ref().map(|p| p.uid) == project;
     let shown: Vec<&Arc<Object>> =
         state.all(target.kind).filter(in_project).filter(|object| may_view(&state, caller, object)).collect();
     let body = if query.get("view").is_some_and(|view| view == "table") {
@@ -189,11 +210,21 @@ fn read(app: &App, caller: &Authenticated, target: &Target) -> Result<Response> 
 fn fields_of(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Value>> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !content_type.trim().to_ascii_lowercase().starts_with("application/json") {
-        return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", "Unsupported content type", format!("the body is {content_type:?}"))
-            .hint("send one object as application/json"));
+        return Err(problem(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "content-type",
+            "Unsupported content type",
+            format!("the body is {content_type:?}"),
+        )
+        .hint("send one object as application/json"));
     }
     serde_json::from_slice(body).map_err(|error| {
-        problem(StatusCode::BAD_REQUEST, "malformed", "Malformed JSON", format!("the body is not a JSON object: {error}"))
+        problem(
+            StatusCode::BAD_REQUEST,
+            "malformed",
+            "Malformed JSON",
+            format!("the body is not a JSON object: {error}"),
+        )
     })
 }
 

@@ -102,14 +102,22 @@ impl LocalPlane {
         })
     }
 
-    fn remember(&self, key: (Digest, String), bearer: &CallerBearer, admission: Admission, expires_at: Option<Timestamp>, now: Timestamp) -> Admission {
+    fn remember(
+        &self,
+        key: (Digest, String),
+        bearer: &CallerBearer,
+        admission: Admission,
+        expires_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Admission {
         let last_used = self.last_used.write().entry(admission.caller.actor.uid).or_default().clone();
         last_used.store(now.as_millis(), Ordering::Relaxed);
         let mut admitted = self.admitted.write();
         let known = admitted.get(&key).map(|entry| entry.admission.cut.clone()).filter(|cut| !cut.is_cancelled());
         let admission = Admission { cut: known.unwrap_or_default(), ..admission };
         if admitted.len() < ADMITTED_MAX || admitted.contains_key(&key) {
-            admitted.insert(key, Admitted { admission: admission.clone(), bearer: bearer.clone(), expires_at, last_used });
+            admitted
+                .insert(key, Admitted { admission: admission.clone(), bearer: bearer.clone(), expires_at, last_used });
         }
         admission
     }
@@ -126,17 +134,21 @@ fn admit(state: &State, bearer: &CallerBearer, project: &str, now: Timestamp) ->
         "the user is disabled" => Denial::Ended("of a disabled user"),
         other => Denial::NotAToken(other),
     })?;
-    let name = Name::parse(NameRule::Label, project).map_err(|_| Denial::NoProject(project.chars().take(80).collect()))?;
+    let name =
+        Name::parse(NameRule::Label, project).map_err(|_| Denial::NoProject(project.chars().take(80).collect()))?;
     let object = state.by_name(Kind::Project, None, &name);
     if who.project.is_some() && who.project != object.map(|object| object.meta.uid) {
         return Err(Denial::OtherProject);
     }
-    let ask = object.map_or_else(|| Ask::named(Verb::Run, Kind::Project, None, &name), |object| Ask::on(Verb::Run, object));
+    let ask =
+        object.map_or_else(|| Ask::named(Verb::Run, Kind::Project, None, &name), |object| Ask::on(Verb::Run, object));
     let verdict = decide(state, &who.actor, &ask, now);
     if !verdict.allowed {
         return Err(match (verdict.rule, who.actor.kind) {
             (Rule::Ended, _) => Denial::Ended("of a disabled or deleted owner"),
-            (_, ActorKind::McpToken) => Denial::Forbidden(format!("the token's owner may not run projects/{name} any more")),
+            (_, ActorKind::McpToken) => {
+                Denial::Forbidden(format!("the token's owner may not run projects/{name} any more"))
+            }
             _ => Denial::Forbidden(format!("{} may not run projects/{name}", who.actor)),
         });
     }
@@ -156,9 +168,8 @@ pub fn view_of(state: &State, project: Uid) -> Option<ProjectView> {
     let (spec, _) = object.of::<Project>()?;
     let filter = |name: &Name| spec.tools.get(name.as_str()).cloned().unwrap_or_default();
     let attached = spec.servers.iter().map(mcpctl_core::reference::Ref::name);
-    let servers: Vec<ServerView> = attached
-        .filter_map(|name| server_view(state.by_name(Kind::Server, None, name)?, filter(name)))
-        .collect();
+    let servers: Vec<ServerView> =
+        attached.filter_map(|name| server_view(state.by_name(Kind::Server, None, name)?, filter(name))).collect();
     let version = servers.iter().map(|server| server.version).chain([object.meta.resource_version]).max();
     Some(ProjectView {
         uid: object.meta.uid,

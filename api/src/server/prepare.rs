@@ -30,10 +30,16 @@ pub struct Prepared {
 #[must_use]
 pub fn without_secrets(body: &Arc<dyn AnyBody>) -> Arc<dyn AnyBody> {
     if let Some(secret) = body.as_any().downcast_ref::<Body<Secret>>() {
-        return Arc::new(Body::<Secret> { spec: Secret { data: None, ..secret.spec.clone() }, status: secret.status.clone() });
+        return Arc::new(Body::<Secret> {
+            spec: Secret { data: None, ..secret.spec.clone() },
+            status: secret.status.clone(),
+        });
     }
     if let Some(user) = body.as_any().downcast_ref::<Body<User>>() {
-        return Arc::new(Body::<User> { spec: User { password: None, ..user.spec.clone() }, status: user.status.clone() });
+        return Arc::new(Body::<User> {
+            spec: User { password: None, ..user.spec.clone() },
+            status: user.status.clone(),
+        });
     }
     body.clone()
 }
@@ -51,9 +57,12 @@ pub fn would_change(app: &App, manifest: &Manifest) -> bool {
         return user.spec.password.is_some();
     }
     let Some(secret) = manifest.body.as_any().downcast_ref::<Body<Secret>>() else { return false };
-    let (Some(data), Some(object)) = (&secret.spec.data, existing(app, manifest)) else { return secret.spec.data.is_some() };
+    let (Some(data), Some(object)) = (&secret.spec.data, existing(app, manifest)) else {
+        return secret.spec.data.is_some();
+    };
     let Ok(held) = secret_values::read(&app.sealed, &object) else { return true };
-    held.len() != data.len() || data.iter().any(|(key, value)| held.get(key).is_none_or(|held| held.as_str() != value.expose()))
+    held.len() != data.len()
+        || data.iter().any(|(key, value)| held.get(key).is_none_or(|held| held.as_str() != value.expose()))
 }
 
 /// Does what must be done before the command; `foreseen` is what the command would do without it.

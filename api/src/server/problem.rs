@@ -20,13 +20,16 @@ pub type Result<T> = std::result::Result<T, Answer>;
 /// A problem of a stable name.
 #[must_use]
 pub fn problem(status: StatusCode, name: &str, title: &str, detail: impl Into<String>) -> Answer {
-    Answer(Box::new(Problem {
-        kind: format!("urn:mcpctl:problem:{name}"),
-        title: title.to_owned(),
-        status: status.as_u16(),
-        detail: detail.into(),
-        ..Problem::default()
-    }), None)
+    Answer(
+        Box::new(Problem {
+            kind: format!("urn:mcpctl:problem:{name}"),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            ..Problem::default()
+        }),
+        None,
+    )
 }
 
 impl Answer {
@@ -76,7 +79,8 @@ impl IntoResponse for Answer {
 pub fn invalid(errors: Vec<Violation>) -> Answer {
     let detail = Refusal::Invalid(errors.clone()).to_string();
     let hint = errors.iter().find_map(|error| error.hint.clone());
-    let answer = problem(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The document breaks rules", detail).errors(errors);
+    let answer =
+        problem(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The document breaks rules", detail).errors(errors);
     if let Some(hint) = hint { answer.hint(hint) } else { answer }
 }
 
@@ -98,17 +102,20 @@ impl From<Refusal> for Answer {
         match refusal {
             Refusal::Invalid(errors) => invalid(errors),
             Refusal::NotFound { .. } => not_found(detail),
-            Refusal::AlreadyExists { .. } => {
-                problem(StatusCode::CONFLICT, "already-exists", "Already exists", detail).hint("change it with `mcpctl apply` or `mcpctl edit`")
-            }
+            Refusal::AlreadyExists { .. } => problem(StatusCode::CONFLICT, "already-exists", "Already exists", detail)
+                .hint("change it with `mcpctl apply` or `mcpctl edit`"),
             Refusal::Conflict { found, .. } => {
                 problem(StatusCode::CONFLICT, "conflict", "Changed in the meantime", detail).at(found)
             }
-            Refusal::Forbidden { at, missing, .. } => problem(StatusCode::FORBIDDEN, "forbidden", "Not allowed", detail)
-                .hint(format!("ask somebody who holds it for the right to {missing}"))
-                .at(at),
-            Refusal::InUse { by, .. } => problem(StatusCode::CONFLICT, "in-use", "In use", detail)
-                .hint(format!("see `mcpctl describe {}`", by.first().map_or(String::new(), |title| title.replacen('/', " ", 1)))),
+            Refusal::Forbidden { at, missing, .. } => {
+                problem(StatusCode::FORBIDDEN, "forbidden", "Not allowed", detail)
+                    .hint(format!("ask somebody who holds it for the right to {missing}"))
+                    .at(at)
+            }
+            Refusal::InUse { by, .. } => problem(StatusCode::CONFLICT, "in-use", "In use", detail).hint(format!(
+                "see `mcpctl describe {}`",
+                by.first().map_or(String::new(), |title| title.replacen('/', " ", 1))
+            )),
             Refusal::Impossible { hint, .. } => {
                 problem(StatusCode::CONFLICT, "impossible", "Not possible now", detail).hint(hint)
             }

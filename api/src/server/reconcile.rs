@@ -11,22 +11,23 @@ use mcpctl_projections::State;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use super::app::App;
 use super::effects::sealed_store::SealedStore;
 use super::effects::secret_values;
-use super::published::Published;
 use crate::upstream::{Fleet, Launch, ServerPlan, Session, SessionKey, Sessions, UpstreamError};
 
 const SESSIONS_MAX: u32 = 16;
 
 /// Follows the newest state until the control plane stops.
-pub async fn follow(published: Published, fleet: Arc<Fleet>, sealed: Arc<SealedStore>, stop: CancellationToken) {
+pub async fn follow(app: Arc<App>, stop: CancellationToken) {
+    let (published, fleet, sealed) = (&app.published, &app.fleet, &app.sealed);
     let mut states = published.follow();
     let mut planned = None;
     loop {
         let state = states.borrow_and_update().clone();
         let wanted = fingerprint(&state);
         if planned.as_ref() != Some(&wanted) {
-            fleet.apply(plans(&state, &fleet, &sealed)).await;
+            fleet.apply(plans(&state, fleet, sealed)).await;
             planned = Some(wanted);
         }
         tokio::select! {
@@ -43,13 +44,16 @@ fn fingerprint(state: &State) -> Vec<(Uid, u64)> {
 
 fn revision(state: &State, object: &Object) -> u64 {
     let secrets = object.refs.iter().filter(|reference| reference.kind == Kind::Secret);
-    let of_secret = |uid: Uid| state.by_uid(uid).and_then(|secret| {
-        let version = secret.of::<Secret>()?.1.current.as_ref()?;
-        Some(version.commitment)
-    });
+    let of_secret = |uid: Uid| {
+        state.by_uid(uid).and_then(|secret| {
+            let version = secret.of::<Secret>()?.1.current.as_ref()?;
+            Some(version.commitment)
+        })
+    };
     let mut hasher = blake3::Hasher::new();
     if let Some((spec, _)) = object.of::<Server>() {
-        let launch = (spec.argv(), &spec.env, &spec.headers, &spec.external_url, spec.transport(), spec.allow_private_address);
+        let launch =
+            (spec.argv(), &spec.env, &spec.headers, &spec.external_url, spec.transport(), spec.allow_private_address);
         hasher.update(&serde_json::to_vec(&launch).unwrap_or_default());
         hasher.update(&spec.replicas.to_le_bytes());
         hasher.update(&spec.sessions_max.unwrap_or(SESSIONS_MAX).to_le_bytes());
@@ -62,19 +66,22 @@ fn revision(state: &State, object: &Object) -> u64 {
 }
 
 fn plans(state: &State, fleet: &Fleet, sealed: &SealedStore) -> Vec<ServerPlan> {
-    let servers = state.all(Kind::Server).filter(|object| object.of::<Server>().is_some_and(|(spec, _)| spec.embedded.is_none()));
-    servers.filter_map(|object| match plan(state, object, sealed) {
-        Ok(plan) => {
-            fleet.unregister(object.meta.uid);
-            Some(plan)
-        }
-        Err(why) => {
-            tracing::warn!(server = %object.meta.name, %why, "a server can't be started");
-            let server = object.meta.name.to_string();
-            fleet.register(object.meta.uid, Arc::new(Unresolved { server, why }));
-            None
-        }
-    }).collect()
+    let servers =
+        state.all(Kind::Server).filter(|object| object.of::<Server>().is_some_and(|(spec, _)| spec.embedded.is_none()));
+    servers
+        .filter_map(|object| match plan(state, object, sealed) {
+            Ok(plan) => {
+                fleet.unregister(object.meta.uid);
+                Some(plan)
+            }
+            Err(why) => {
+                tracing::warn!(server = %object.meta.name, %why, "a server can't be started");
+                let server = object.meta.name.to_string();
+                fleet.register(object.meta.uid, Arc::new(Unresolved { server, why }));
+                None
+            }
+        })
+        .collect()
 }
 
 fn plan(state: &State, object: &Object, sealed: &SealedStore) -> Result<ServerPlan, String> {
@@ -101,14 +108,19 @@ fn plan(state: &State, object: &Object, sealed: &SealedStore) -> Result<ServerPl
     })
 }
 
-fn resolve(state: &State, vars: &[EnvVar], sealed: &SealedStore) -> Result<BTreeMap<String, Zeroizing<String>>, String> {
+fn resolve(
+    state: &State,
+    vars: &[EnvVar],
+    sealed: &SealedStore,
+) -> Result<BTreeMap<String, Zeroizing<String>>, String> {
     vars.iter().map(|var| Ok((var.name.clone(), value_of(state, var, sealed)?))).collect()
 }
 
 fn value_of(state: &State, var: &EnvVar, sealed: &SealedStore) -> Result<Zeroizing<String>, String> {
     let Some(from) = &var.value_from else { return Ok(Zeroizing::new(var.value.clone().unwrap_or_default())) };
     let (name, key) = (from.secret_ref.name.name(), &from.secret_ref.key);
-    let secret = state.by_name(Kind::Secret, None, name).ok_or_else(|| format!("its secret {name:?} does not exist"))?;
+    let secret =
+        state.by_name(Kind::Secret, None, name).ok_or_else(|| format!("its secret {name:?} does not exist"))?;
     let mut values = secret_values::read(sealed, secret).map_err(|error| error.to_string())?;
     values.remove(key).ok_or_else(|| format!("its secret {name:?} has no key {key:?}"))
 }

@@ -28,7 +28,12 @@ mod tests {
 
     #[test]
     fn a_token_reaches_its_project_and_no_path_trick_leads_out() {
-        for inside in ["/api/v1/projects/web", "/api/v1/projects/web/mcptokens", "/api/v1/auth/me", "/api/v1/mcptokens/introspect"] {
+        for inside in [
+            "/api/v1/projects/web",
+            "/api/v1/projects/web/mcptokens",
+            "/api/v1/auth/me",
+            "/api/v1/mcptokens/introspect",
+        ] {
             assert!(reaches(inside, None, "web"), "{inside}");
         }
         for outside in [

@@ -187,8 +187,7 @@ struct Group {
 impl Room {
     fn run(mut self, mut jobs: mpsc::Receiver<Message>) {
         while let Some(first) = jobs.blocking_recv() {
-            let mut group =
-                Group { state: (*self.published.load()).clone(), records: Vec::new(), waiting: Vec::new() };
+            let mut group = Group { state: (*self.published.load()).clone(), records: Vec::new(), waiting: Vec::new() };
             group.take(first, &*self.log.reader());
             for _ in 1..GROUP_MAX {
                 let Ok(next) = jobs.try_recv() else { break };
@@ -297,7 +296,8 @@ impl Group {
     fn repeated(&self, submission: &Submission) -> Option<Committed> {
         let (first, last) = self.state.request(submission.caller.uid, submission.request.as_ref()?)?;
         let command = &submission.command;
-        let project = command.project.as_ref().and_then(|name| self.state.by_name(mcpctl_core::kinds::Kind::Project, None, name));
+        let project =
+            command.project.as_ref().and_then(|name| self.state.by_name(mcpctl_core::kinds::Kind::Project, None, name));
         let uid = self.state.uids_named(command.kind, project.map(|p| p.meta.uid), &command.name).pop()?;
         let created = self.state.object_at(uid, Seq(first.0 - 1)).is_none();
         let after = self.state.object_at(uid, last);
@@ -310,7 +310,13 @@ impl Group {
         Some(Committed { outcome, seq: last, object, also: Vec::new(), repeated: true })
     }
 
-    fn append(&mut self, draft: &Draft, now: Timestamp, actor: &Actor, request: Option<&RequestId>) -> Result<(), Refusal> {
+    fn append(
+        &mut self,
+        draft: &Draft,
+        now: Timestamp,
+        actor: &Actor,
+        request: Option<&RequestId>,
+    ) -> Result<(), Refusal> {
         let place = Place {
             seq: self.state.seq().next(),
             id: clock::event_id(now),
@@ -320,9 +326,7 @@ impl Group {
             request,
         };
         let record = Record { header: draft.header(place), payload: draft.event.payload.clone() };
-        let invalid = |message: String| {
-            Refusal::Invalid(vec![Violation { field: String::new(), message, hint: None }])
-        };
+        let invalid = |message: String| Refusal::Invalid(vec![Violation { field: String::new(), message, hint: None }]);
         let stored = record.store().map_err(|error| invalid(error.to_string()))?;
         self.state.fold(&record, stored.hash).map_err(|error| invalid(error.to_string()))?;
         self.records.push(stored);

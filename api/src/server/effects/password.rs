@@ -59,7 +59,8 @@ impl Passwords {
     async fn hash(&self, password: Plaintext, salt: [u8; SALT_BYTES]) -> [u8; HASH_BYTES] {
         let _turn = self.at_once.acquire().await.expect("the semaphore is never closed");
         let work = move || {
-            let params = Params::new(MEMORY_KIB, PASSES, 1, Some(HASH_BYTES)).expect("the parameters are within argon2's limits");
+            let params = Params::new(MEMORY_KIB, PASSES, 1, Some(HASH_BYTES))
+                .expect("the parameters are within argon2's limits");
             let mut hash = [0u8; HASH_BYTES];
             Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
                 .hash_password_into(password.expose().as_bytes(), &salt, &mut hash)

@@ -120,7 +120,8 @@ impl SealedStore {
         let path = self.path(commitment);
         let file = fs::read(&path).map_err(io("read", &path))?;
         let damaged = || SealError::Damaged { path: path.clone() };
-        if Digest::sha256(&file) != *commitment || !file.starts_with(MAGIC) || file.len() < MAGIC.len() + WRAPPED_BYTES {
+        if Digest::sha256(&file) != *commitment || !file.starts_with(MAGIC) || file.len() < MAGIC.len() + WRAPPED_BYTES
+        {
             return Err(damaged());
         }
         let (wrapped, sealed) = file[MAGIC.len()..].split_at(WRAPPED_BYTES);
@@ -197,8 +198,12 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), SealError> {
     let dir = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(dir).map_err(io("create", dir))?;
     let temporary = path.with_extension(format!("{:016x}.tmp", u64::from_be_bytes(clock::random())));
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).map_err(io("create", &temporary))?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)
+        .map_err(io("create", &temporary))?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
     if let Err(error) = written {
         let _ = fs::remove_file(&temporary);
@@ -239,7 +244,10 @@ mod tests {
             let mut flipped = whole.clone();
             flipped[index] ^= 1;
             fs::write(&path, &flipped).unwrap();
-            assert!(matches!(store.unseal(Purpose::Secret, &commitment), Err(SealError::Damaged { .. })), "byte {index}");
+            assert!(
+                matches!(store.unseal(Purpose::Secret, &commitment), Err(SealError::Damaged { .. })),
+                "byte {index}"
+            );
         }
     }
 

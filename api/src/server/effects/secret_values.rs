@@ -21,7 +21,9 @@ pub enum SecretError {
     #[error(transparent)]
     Sealed(#[from] SealError),
     /// The backend is of a type that this version can't write to.
-    #[error("the backend {0:?} is of type openbao, which this version can't read or write yet: use a backend of type plaintext")]
+    #[error(
+        "the backend {0:?} is of type openbao, which this version can't read or write yet: use a backend of type plaintext"
+    )]
     NotAvailable(String),
     /// The secret has no values.
     #[error("the secret {0:?} has no values yet: apply it with data")]
