@@ -19,6 +19,7 @@ use crate::reference::RefUse;
 use crate::refusal::{Refusal, Violation, Violations};
 use crate::resource::{ActRight, Credential, Deciding, NamedEvent, Names, Resource, Row, Scope};
 use crate::time::Timestamp;
+use crate::upcast::{self, EVENT_VERSION};
 use crate::world::World;
 
 /// What a reference in a spec meant when it was applied.
@@ -187,13 +188,13 @@ fn pack<T: Serialize>(value: &T) -> Vec<u8> {
 }
 
 fn draft_of<K: Resource>(event: &K::Event) -> EventDraft {
-    EventDraft { event: event.name(), version: 1, payload: pack(event) }
+    EventDraft { event: event.name(), version: EVENT_VERSION, payload: pack(event) }
 }
 
 /// The event of a deletion.
 #[must_use]
 pub fn deleted() -> EventDraft {
-    EventDraft { event: DELETED, version: 1, payload: pack(&serde_json::Map::new()) }
+    EventDraft { event: DELETED, version: EVENT_VERSION, payload: pack(&serde_json::Map::new()) }
 }
 
 impl<K: Resource> AnyBody for Body<K> {
@@ -337,7 +338,7 @@ impl<K: Resource> Untyped for Twin<K> {
     }
     fn applied(&self, body: &dyn AnyBody, refs: &[ResolvedRef]) -> EventDraft {
         let applied = Applied::<K> { spec: Self::body(body).spec.clone(), refs: refs.to_vec() };
-        EventDraft { event: APPLIED, version: 1, payload: pack(&applied) }
+        EventDraft { event: APPLIED, version: EVENT_VERSION, payload: pack(&applied) }
     }
     fn right(&self, action: &AnyAction) -> ActRight {
         action.downcast_ref::<K::Action>().map_or(ActRight::System, K::right)
@@ -364,6 +365,10 @@ impl<K: Resource> Untyped for Twin<K> {
         project: Option<crate::object::ProjectName>,
     ) -> Result<Option<Object>, FoldError> {
         let fail = |why: String| FoldError { kind: header.kind, event: header.event.clone(), why };
+        if !self.events().contains(&header.event.as_str()) {
+            return Err(fail("this program knows no such event".to_owned()));
+        }
+        let payload = &*upcast::current(header, payload).map_err(|error| fail(error.to_string()))?;
         let Some(body) = Self::fold_next(before, header, payload).map_err(fail)? else { return Ok(None) };
         let refs = if header.event == APPLIED {
             let applied: Applied<K> =

@@ -18,4 +18,5 @@ pub mod resource;
 pub mod schema;
 pub mod time;
 pub mod token;
+pub mod upcast;
 pub mod world;

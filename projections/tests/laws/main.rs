@@ -3,6 +3,7 @@ mod access;
 mod ceilings;
 mod cascades;
 mod escalation;
+mod events;
 mod kinds;
 mod matrix;
 mod town;

@@ -101,6 +101,15 @@ impl Town {
         Ok(decided)
     }
 
+    /// Lets the time come at which the next event is due, and has it happen.
+    pub(crate) fn expire(&mut self) {
+        let (at, uid) = self.state.next_due().expect("something is due");
+        self.now = at;
+        let object = self.state.by_uid(uid).expect("the object is there").clone();
+        let draft = command::due(&self.state, &object, at).expect("its event is due");
+        self.fold(&draft, &Actor::system("expiry"));
+    }
+
     fn fold(&mut self, draft: &Draft, actor: &Actor) {
         let place = Place {
             seq: self.state.seq().next(),
