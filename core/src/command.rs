@@ -333,7 +333,9 @@ impl Deciding<'_> {
             drafts.push(Draft { kind, object: uid, name, project: self.project.clone(), event, authz: authz.clone() });
         }
         if let Some(object) = before.filter(|object| object.body.enabled() && !body.enabled()) {
-            drafts.extend(object.body.end_when_disabled().into_iter().map(|e| draft_of(object, e, system_authz(self.world))));
+            drafts.extend(
+                object.body.end_when_disabled().into_iter().map(|e| draft_of(object, e, system_authz(self.world))),
+            );
             drafts.extend(self.end_owned(object.meta.uid));
         }
         if !then.is_empty() {
@@ -406,8 +408,15 @@ impl Deciding<'_> {
             self.take_out(leaving, &mut changed)?;
         }
         let mut drafts = self.end_owned(object.meta.uid);
-        for (holder, body) in changed.into_values().filter(|(holder, _)| !gone.iter().any(|g| g.meta.uid == holder.meta.uid)) {
-            let refs: Vec<ResolvedRef> = holder.refs.iter().filter(|r| body.refs().iter().any(|u| u.kind == r.kind && u.name == r.name)).cloned().collect();
+        for (holder, body) in
+            changed.into_values().filter(|(holder, _)| !gone.iter().any(|g| g.meta.uid == holder.meta.uid))
+        {
+            let refs: Vec<ResolvedRef> = holder
+                .refs
+                .iter()
+                .filter(|r| body.refs().iter().any(|u| u.kind == r.kind && u.name == r.name))
+                .cloned()
+                .collect();
             drafts.push(draft_of(&holder, holder.meta.kind.untyped().applied(&*body, &refs), system_authz(self.world)));
         }
         drafts.extend(gone.iter().skip(1).map(|inner| draft_of(inner, deleted(), system_authz(self.world))));

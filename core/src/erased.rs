@@ -353,8 +353,7 @@ impl<K: Resource> Untyped for Twin<K> {
     ) -> Result<Vec<EventDraft>, Refusal> {
         let action: &K::Action = action.downcast_ref().expect("an action is handed to the twin of its own kind");
         let body = Self::body(&*object.body);
-        let deciding =
-            Deciding::<K> { world, caller, now, meta: &object.meta, spec: &body.spec, status: &body.status };
+        let deciding = Deciding::<K> { world, caller, now, meta: &object.meta, spec: &body.spec, status: &body.status };
         Ok(K::decide(&deciding, action)?.iter().map(draft_of::<K>).collect())
     }
     fn fold(
@@ -371,8 +370,7 @@ impl<K: Resource> Untyped for Twin<K> {
         let payload = &*upcast::current(header, payload).map_err(|error| fail(error.to_string()))?;
         let Some(body) = Self::fold_next(before, header, payload).map_err(fail)? else { return Ok(None) };
         let refs = if header.event == APPLIED {
-            let applied: Applied<K> =
-                rmp_serde::from_slice(payload).map_err(|error| fail(error.to_string()))?;
+            let applied: Applied<K> = rmp_serde::from_slice(payload).map_err(|error| fail(error.to_string()))?;
             applied.refs.into()
         } else {
             before.map(|object| object.refs.clone()).unwrap_or_default()
@@ -382,8 +380,8 @@ impl<K: Resource> Untyped for Twin<K> {
 }
 
 fn meta_after(before: Option<&Object>, header: &Header, project: Option<crate::object::ProjectName>) -> Meta {
-    let (created_at, created_by) = before
-        .map_or_else(|| (header.at, header.actor.clone()), |o| (o.meta.created_at, o.meta.created_by.clone()));
+    let (created_at, created_by) =
+        before.map_or_else(|| (header.at, header.actor.clone()), |o| (o.meta.created_at, o.meta.created_by.clone()));
     Meta {
         uid: header.object,
         kind: header.kind,

@@ -43,7 +43,8 @@ pub fn documents(text: &str) -> Result<Vec<Map<String, Value>>, Violation> {
     }
     let mut found = Vec::new();
     for document in yaml_serde::Deserializer::from_str(text) {
-        let value = <Value as serde::Deserialize>::deserialize(document).map_err(|error| fail(format!("not YAML: {error}")))?;
+        let value =
+            <Value as serde::Deserialize>::deserialize(document).map_err(|error| fail(format!("not YAML: {error}")))?;
         flatten(value, &mut found).map_err(fail)?;
         if found.len() > DOCUMENTS_MAX {
             return Err(fail(format!("the input has more than {DOCUMENTS_MAX} documents: split it")));
@@ -83,7 +84,9 @@ const fn shape(value: &Value) -> &'static str {
 /// # Errors
 /// Names each field that can't be read.
 pub fn read(mut fields: Map<String, Value>) -> Result<Manifest, Vec<Violation>> {
-    let kind: Kind = take_text(&mut fields, "kind")?.parse().map_err(|error: crate::kinds::UnknownKind| one("kind", error.to_string()))?;
+    let kind: Kind = take_text(&mut fields, "kind")?
+        .parse()
+        .map_err(|error: crate::kinds::UnknownKind| one("kind", error.to_string()))?;
     read_kind(kind, fields)
 }
 
@@ -116,14 +119,14 @@ pub fn read_kind(kind: Kind, mut fields: Map<String, Value>) -> Result<Manifest,
         }
         (_, None) => None,
     };
-    let resource_version = fields
-        .remove("metadata")
-        .and_then(|metadata| metadata.get("resourceVersion").and_then(Value::as_u64))
-        .map(Seq);
+    let resource_version =
+        fields.remove("metadata").and_then(|metadata| metadata.get("resourceVersion").and_then(Value::as_u64)).map(Seq);
     fields.remove("status");
     let body = untyped.parse(fields).map_err(|errors| violations.0.extend(errors)).ok();
     match (name, body) {
-        (Some(name), Some(body)) if violations.0.is_empty() => Ok(Manifest { kind, name, project, resource_version, body }),
+        (Some(name), Some(body)) if violations.0.is_empty() => {
+            Ok(Manifest { kind, name, project, resource_version, body })
+        }
         _ => Err(violations.0),
     }
 }

@@ -47,7 +47,11 @@ impl Name {
             NameRule::Label => (is_label(text), LABEL_RULE),
             NameRule::Email => (is_email(text), EMAIL_RULE),
         };
-        if good { Ok(Self(text.into())) } else { Err(InvalidName { text: text.chars().take(80).collect(), rule: words }) }
+        if good {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidName { text: text.chars().take(80).collect(), rule: words })
+        }
     }
 
     /// The text.
@@ -97,7 +101,8 @@ impl<'de> Deserialize<'de> for Name {
         let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
         Self::parse(NameRule::Label, &text)
             .or_else(|as_label| {
-                Self::parse(NameRule::Email, &text).map_err(|as_email| if text.contains('@') { as_email } else { as_label })
+                Self::parse(NameRule::Email, &text)
+                    .map_err(|as_email| if text.contains('@') { as_email } else { as_label })
             })
             .map_err(serde::de::Error::custom)
     }

@@ -197,10 +197,8 @@ mod tests {
             inner: std::collections::BTreeMap<String, Ref<Server>>,
         }
         let name = |text| Name::parse(NameRule::Label, text).expect("valid");
-        let deep = Deep {
-            list: vec![None, Some(Ref::to(name("a")))],
-            inner: [("k".to_owned(), Ref::to(name("b")))].into(),
-        };
+        let deep =
+            Deep { list: vec![None, Some(Ref::to(name("a")))], inner: [("k".to_owned(), Ref::to(name("b")))].into() };
         let found: Vec<String> = refs_of(&deep).iter().map(|r| format!("{}={}/{}", r.field, r.kind, r.name)).collect();
         assert_eq!(found, ["list[1]=server/a", "inner.k=server/b"]);
     }

@@ -58,7 +58,9 @@ pub enum Refusal {
         object: String,
     },
     /// It changed since the caller read it.
-    #[error("{object} is at version {found}, and the change was made to version {expected}: read it again and repeat the change")]
+    #[error(
+        "{object} is at version {found}, and the change was made to version {expected}: read it again and repeat the change"
+    )]
     Conflict {
         /// `kind/name`.
         object: String,

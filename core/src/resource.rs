@@ -120,7 +120,9 @@ pub enum NoAction {}
 pub struct NoStatus {}
 
 /// A kind. The implementing struct is its spec: serde gives its YAML, its doc comments are help and reference.
-pub trait Resource: Serialize + DeserializeOwned + JsonSchema + Clone + PartialEq + Debug + Send + Sync + 'static {
+pub trait Resource:
+    Serialize + DeserializeOwned + JsonSchema + Clone + PartialEq + Debug + Send + Sync + 'static
+{
     /// Which kind it is.
     const KIND: Kind;
     /// The words for it.

@@ -18,14 +18,20 @@ pub fn manifest_schema<K: Resource>() -> Value {
     properties.insert("name".into(), json!({ "type": "string", "description": "Name of the object." }));
     let mut required = vec![json!("kind"), json!("name")];
     if K::SCOPE == Scope::Project {
-        properties.insert("project".into(), json!({ "type": "string", "description": "Project that it lives in.", "x-mcpctl-ref": "project" }));
+        properties.insert(
+            "project".into(),
+            json!({ "type": "string", "description": "Project that it lives in.", "x-mcpctl-ref": "project" }),
+        );
         required.push(json!("project"));
     }
     if let Value::Object(fields) = spec_properties {
         properties.extend(fields);
     }
     properties.insert("metadata".into(), json!({ "type": "object", "readOnly": true, "description": "Identity and versions; ignored by apply, but for resourceVersion." }));
-    properties.insert("status".into(), json!({ "type": "object", "readOnly": true, "description": "What events made of it; ignored by apply." }));
+    properties.insert(
+        "status".into(),
+        json!({ "type": "object", "readOnly": true, "description": "What events made of it; ignored by apply." }),
+    );
     if let Some(list) = schema["required"].as_array() {
         required.extend(list.iter().cloned());
     }

@@ -41,13 +41,7 @@ impl Grants {
         self.set_members(before, after);
     }
 
-    fn set<'p>(
-        &mut self,
-        subject: Uid,
-        source: Uid,
-        wanted: impl Iterator<Item = &'p Permission>,
-        cause: &Cause<'_>,
-    ) {
+    fn set<'p>(&mut self, subject: Uid, source: Uid, wanted: impl Iterator<Item = &'p Permission>, cause: &Cause<'_>) {
         let old = self.by_subject.get(&subject).cloned().unwrap_or_default();
         let mut grants: Vec<Grant> = old.iter().filter(|grant| grant.source != source).cloned().collect();
         for permission in wanted {
@@ -95,7 +89,8 @@ impl Grants {
 /// What an object gives, and to whom by identity.
 fn held(object: &Arc<Object>, credential: &dyn Fn(&Digest) -> Option<Uid>) -> BTreeSet<(Uid, Permission)> {
     let given = object.body.grants(&object.meta.name).into_iter();
-    let to_others = given.filter_map(|(subject, permission)| Some((resolve(object, &subject, credential)?, permission)));
+    let to_others =
+        given.filter_map(|(subject, permission)| Some((resolve(object, &subject, credential)?, permission)));
     let to_itself = object.body.own_grants(&object.meta).into_iter().map(|permission| (object.meta.uid, permission));
     to_others.chain(to_itself).collect()
 }

@@ -47,7 +47,8 @@ impl History {
     /// The object as it was after a seq.
     pub(crate) fn at(&self, uid: Uid, seq: Seq) -> Option<Arc<Object>> {
         let versions = self.versions.get(&uid)?;
-        let later = versions.binary_search_by(|version| version.from.cmp(&seq)).map_or_else(|next| next, |found| found + 1);
+        let later =
+            versions.binary_search_by(|version| version.from.cmp(&seq)).map_or_else(|next| next, |found| found + 1);
         versions.get(later.checked_sub(1)?)?.object.clone()
     }
 }

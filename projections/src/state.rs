@@ -148,7 +148,9 @@ impl State {
     #[must_use]
     pub fn canonical(&self) -> Vec<u8> {
         let objects: Vec<_> = (self.tables.by_uid.values())
-            .map(|object| (serde_json::to_string(&object.meta).unwrap_or_default(), object.body.canonical(), &object.refs[..]))
+            .map(|object| {
+                (serde_json::to_string(&object.meta).unwrap_or_default(), object.body.canonical(), &object.refs[..])
+            })
             .collect();
         let names: Vec<_> = self.tables.by_name.values().flat_map(|names| names.iter()).collect();
         let referrers: Vec<_> = self.tables.referrers.iter().map(|(k, v)| (k, v.iter().collect::<Vec<_>>())).collect();

@@ -29,7 +29,7 @@ use super::problem::{not_found, problem};
 use super::published::Published;
 use super::rate_limit::RateLimits;
 use super::writer::{Writer, WriterThread};
-use super::{clock, embedded, instances, limits, login, metrics, objects, prepare, reconcile, tokens};
+use super::{apply_all, clock, embedded, instances, limits, login, metrics, objects, prepare, reconcile, tokens};
 use crate::upstream::{Fleet, FleetLimits};
 use crate::wire::{AT_LEAST, REVISION};
 
@@ -193,6 +193,7 @@ async fn expire(app: Arc<App>, stop: CancellationToken) {
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .merge(objects::routes())
+        .merge(apply_all::routes())
         .merge(login::routes())
         .merge(tokens::routes())
         .merge(instances::routes())

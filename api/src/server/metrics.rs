@@ -67,7 +67,11 @@ impl Metrics {
     pub fn text(&self, now: Figures) -> String {
         let mut registry = Registry::with_prefix("mcpctl");
         registry.register("http_requests", "Requests answered", self.requests.clone());
-        registry.register("http_request_seconds", "From the head of a request to the head of its answer", self.seconds.clone());
+        registry.register(
+            "http_request_seconds",
+            "From the head of a request to the head of its answer",
+            self.seconds.clone(),
+        );
         registry.register_collector(Box::new(now));
         let mut text = String::new();
         // Writing into a String does not fail.
@@ -125,7 +129,11 @@ fn look(app: &App) -> Figures {
         Total("audit_entries", "Audit entries written since the start", audit.appended as f64),
         Total("audit_refused", "Audit entries that could not be written since the start", audit.failed as f64),
         Level("audit_head", "Position of the newest audit entry", audit.head.0 as f64),
-        Level("audit_unsynced", "Audit entries that a power cut would lose now", (audit.head.0 - audit.durable.0.min(audit.head.0)) as f64),
+        Level(
+            "audit_unsynced",
+            "Audit entries that a power cut would lose now",
+            (audit.head.0 - audit.durable.0.min(audit.head.0)) as f64,
+        ),
     ])
 }
 
@@ -158,7 +166,8 @@ mod tests {
         metrics.answered("GET", "/api/v1/servers", 200, 0.001);
         metrics.answered("GET", "/api/v1/servers", 200, 0.1);
         metrics.answered("POST", "/api/v1/servers", 409, 0.1);
-        let text = metrics.text(Figures(vec![Figure::Total("log_events", "x", 7.0), Figure::Level("log_head", "y", 9.0)]));
+        let text =
+            metrics.text(Figures(vec![Figure::Total("log_events", "x", 7.0), Figure::Level("log_head", "y", 9.0)]));
         for line in [
             r#"mcpctl_http_requests_total{method="GET",route="/api/v1/servers",status="200"} 2"#,
             r#"mcpctl_http_requests_total{method="POST",route="/api/v1/servers",status="409"} 1"#,

@@ -1,5 +1,6 @@
 //! The control plane: one writer, the newest state, and the REST face of both.
 pub mod app;
+mod apply_all;
 pub mod audit;
 pub mod auth;
 pub mod bootstrap;
@@ -15,7 +16,7 @@ mod login_audit;
 // pub mod mcp_proxy;
 pub mod metrics;
 mod objects;
-// pub mod openapi;
+pub mod openapi;
 pub mod plane_local;
 mod prepare;
 pub mod problem;

@@ -68,10 +68,14 @@ fn of_kind(router: Router<Arc<App>>, kind: Kind, base: &str, in_project: bool) -
     .delete(move |Shared(app): Shared<Arc<App>>, caller: Authenticated, Path(params): Params, Query(query): Queried, headers: HeaderMap| async move {
         delete(&app, &caller, &target(&params, &query), &query, &headers).await
     });
-    let past = get(move |Shared(app): Shared<Arc<App>>, caller: Authenticated, Path(params): Params, Query(query): Queried| async move {
-        history::answer(&app, &caller, &target(&params, &query))
-    });
-    let router = router.route(base, collection).route(&format!("{base}/{{{object}}}"), single)
+    let past = get(
+        move |Shared(app): Shared<Arc<App>>, caller: Authenticated, Path(params): Params, Query(query): Queried| async move {
+            history::answer(&app, &caller, &target(&params, &query))
+        },
+    );
+    let router = router
+        .route(base, collection)
+        .route(&format!("{base}/{{{object}}}"), single)
         .route(&format!("{base}/{{{object}}}/history"), past);
     if kind == Kind::McpToken {
         let revoke = post(
@@ -370,7 +374,7 @@ pub(super) async fn finish(
     Ok(response)
 }
 
-const fn outcome_word(outcome: Outcome) -> &'static str {
+pub(super) const fn outcome_word(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Created => "created",
         Outcome::Changed => "changed",

@@ -127,7 +127,7 @@ impl From<WriteError> for Answer {
     fn from(error: WriteError) -> Self {
         let detail = error.to_string();
         match error {
-            WriteError::Refused(refusal) => refusal.into(),
+            WriteError::Refused { refusal, .. } => refusal.into(),
             WriteError::ReadOnly(_) => problem(StatusCode::SERVICE_UNAVAILABLE, "read-only", "Read-only", detail)
                 .hint("nothing was changed; see the log of mcpd, free space on its disk, and try again"),
             WriteError::Busy => problem(StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy", detail),
@@ -147,7 +147,7 @@ impl From<SecretError> for Answer {
         let detail = error.to_string();
         match error {
             SecretError::Sealed(error) => error.into(),
-            SecretError::NotAvailable(_) | SecretError::Empty(_) => {
+            SecretError::NotAvailable(_) | SecretError::NoBackend(_) | SecretError::Empty(_) => {
                 problem(StatusCode::CONFLICT, "impossible", "Not possible now", detail)
             }
             SecretError::Damaged(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "damaged", "Damaged", detail),

@@ -58,8 +58,13 @@ pub struct Committed {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum WriteError {
     /// It was decided against.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
+    #[error("{refusal}")]
+    Refused {
+        /// Which of the commands given together, counted from 0.
+        index: usize,
+        /// Why.
+        refusal: Refusal,
+    },
     /// The log takes no writes.
     #[error("the log takes no writes: {0}")]
     ReadOnly(String),
@@ -152,6 +157,14 @@ impl Writer {
     /// See [`WriteError`].
     pub async fn dry_run(&self, submission: Submission) -> Result<Committed, WriteError> {
         self.send(vec![submission], true).await?.pop().ok_or(WriteError::Busy)
+    }
+
+    /// Decides several commands, each against what the ones before it would leave, and appends nothing.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn dry_run_all(&self, submissions: Vec<Submission>) -> Result<Vec<Committed>, WriteError> {
+        self.send(submissions, true).await
     }
 
     /// Has the writer look for events that are due.
@@ -248,13 +261,13 @@ impl Group {
     fn take_job(&mut self, job: Job, _log: &dyn LogReader) {
         let (state, records) = (self.state.clone(), self.records.len());
         let mut done = Vec::with_capacity(job.submissions.len());
-        for submission in &job.submissions {
+        for (index, submission) in job.submissions.iter().enumerate() {
             match self.one(submission) {
                 Ok(committed) => done.push(committed),
                 Err(refusal) => {
                     self.state = state;
                     self.records.truncate(records);
-                    let _ = job.reply.send(Err(refusal.into()));
+                    let _ = job.reply.send(Err(WriteError::Refused { index, refusal }));
                     return;
                 }
             }

@@ -42,7 +42,9 @@ pub fn added_rights(
     let were = group.body.members();
     let of_group = effective(world, group.meta.uid);
     for subject in members.into_iter().filter(|member| !were.contains(member)) {
-        added.extend(of_group.iter().map(|grant| Addition { subject: subject.clone(), permission: grant.permission.clone() }));
+        added.extend(
+            of_group.iter().map(|grant| Addition { subject: subject.clone(), permission: grant.permission.clone() }),
+        );
     }
     added
 }

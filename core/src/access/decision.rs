@@ -143,7 +143,11 @@ fn decide_token(world: &dyn World, token: Uid, ask: &Ask<'_>, now: Timestamp) ->
         return Verdict::no(Rule::NotForTokens, at);
     }
     let Some(grant) = world.grants(token).iter().find(|grant| answers(&grant.permission, ask)) else {
-        return if is_self(token, ask) { Verdict::yes(Rule::Own, at, Vec::new()) } else { Verdict::no(Rule::NoGrant, at) };
+        return if is_self(token, ask) {
+            Verdict::yes(Rule::Own, at, Vec::new())
+        } else {
+            Verdict::no(Rule::NoGrant, at)
+        };
     };
     let of_owner = decide_subject(world, owner.uid, ask);
     if of_owner.allowed {
@@ -205,7 +209,8 @@ fn inside(project: &Object, ask: &Ask<'_>) -> bool {
     match resource {
         ResourceName::Kind(Kind::Project) => *name == &project.meta.name,
         ResourceName::Kind(Kind::Server) | ResourceName::Instances => {
-            let attached = project.of::<Project>().is_some_and(|(spec, _)| spec.servers.iter().any(|s| s.name() == *name));
+            let attached =
+                project.of::<Project>().is_some_and(|(spec, _)| spec.servers.iter().any(|s| s.name() == *name));
             attached && matches!(verb, Verb::View | Verb::Run)
         }
         _ => false,
@@ -217,7 +222,8 @@ fn delegable(ask: &Ask<'_>) -> bool {
     match ask {
         Ask::Operation(_) => false,
         Ask::Object { verb, resource, .. } => {
-            let makes_tokens = matches!(verb, Verb::Create | Verb::Edit) && *resource == ResourceName::Kind(Kind::McpToken);
+            let makes_tokens =
+                matches!(verb, Verb::Create | Verb::Edit) && *resource == ResourceName::Kind(Kind::McpToken);
             let makes_projects = *verb == Verb::Create && *resource == ResourceName::Kind(Kind::Project);
             !makes_tokens && !makes_projects
         }

@@ -154,7 +154,9 @@ pub fn expires_at(ttl: Option<&str>, now: Timestamp) -> Result<Option<Timestamp>
             (Ok(span), _) => Ok(Some(now.plus_millis(span))),
             (Err(_), Ok(moment)) if moment > now => Ok(Some(moment)),
             (Err(_), Ok(_)) => Err(format!("{text:?} is in the past")),
-            (Err(_), Err(_)) => Err(format!("{text:?} is no time to live: write 30d, 12h, a date such as 2027-01-31, or never")),
+            (Err(_), Err(_)) => {
+                Err(format!("{text:?} is no time to live: write 30d, 12h, a date such as 2027-01-31, or never"))
+            }
         },
     }
 }
@@ -241,7 +243,10 @@ impl Resource for McpToken {
     }
 
     fn end_with_owner(status: &McpTokenStatus) -> Option<McpTokenEvent> {
-        status.revoked_at.is_none().then(|| McpTokenEvent::Revoked { reason: "its owner was deleted or disabled".to_owned() })
+        status
+            .revoked_at
+            .is_none()
+            .then(|| McpTokenEvent::Revoked { reason: "its owner was deleted or disabled".to_owned() })
     }
 
     fn credentials(&self, status: &McpTokenStatus) -> Vec<Credential> {
@@ -293,7 +298,10 @@ fn mint(deciding: &Deciding<'_, McpToken>, sha256: Digest, prefix: &str) -> Resu
     }
     for binding in &deciding.spec.bindings {
         if !fits_in_project(deciding, &project, binding) {
-            return Err(refused(deciding, format!("give a token {:?}, which reaches beyond its project", binding.to_string())));
+            return Err(refused(
+                deciding,
+                format!("give a token {:?}, which reaches beyond its project", binding.to_string()),
+            ));
         }
         grants.push(binding.clone());
     }
@@ -304,8 +312,9 @@ fn mint(deciding: &Deciding<'_, McpToken>, sha256: Digest, prefix: &str) -> Resu
     }
     grants.sort();
     grants.dedup();
-    let expires_at = expires_at(deciding.spec.ttl.as_deref(), deciding.now)
-        .map_err(|what| Refusal::Invalid(vec![crate::refusal::Violation { field: "ttl".to_owned(), message: what, hint: None }]))?;
+    let expires_at = expires_at(deciding.spec.ttl.as_deref(), deciding.now).map_err(|what| {
+        Refusal::Invalid(vec![crate::refusal::Violation { field: "ttl".to_owned(), message: what, hint: None }])
+    })?;
     Ok(vec![McpTokenEvent::Minted { sha256, prefix: prefix.to_owned(), owner, grants, expires_at }])
 }
 
@@ -321,9 +330,11 @@ fn fits_in_project(deciding: &Deciding<'_, McpToken>, project: &Name, binding: &
         ResourceName::Kind(Kind::Project) => name.as_ref() == Some(project),
         ResourceName::Kind(Kind::McpToken) => !role.verbs().iter().any(makes_tokens),
         ResourceName::Kind(Kind::Server) | ResourceName::Instances => {
-            let spec = deciding.world.by_name(Kind::Project, None, project).and_then(|o| o.of::<crate::kinds::Project>());
+            let spec =
+                deciding.world.by_name(Kind::Project, None, project).and_then(|o| o.of::<crate::kinds::Project>());
             let attached = |name: &Name| spec.is_some_and(|(spec, _)| spec.servers.iter().any(|s| s.name() == name));
-            name.as_ref().is_some_and(attached) && role.verbs().iter().all(|verb| matches!(verb, Verb::View | Verb::Run))
+            name.as_ref().is_some_and(attached)
+                && role.verbs().iter().all(|verb| matches!(verb, Verb::View | Verb::Run))
         }
         _ => false,
     }

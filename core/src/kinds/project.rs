@@ -83,14 +83,18 @@ impl Resource for Project {
     const KIND: Kind = Kind::Project;
     const NAMES: Names = Names { singular: "project", plural: "projects", short: &["proj"] };
     const SUMMARY: &'static str = "Servers behind one MCP endpoint, and who may open it.";
-    const EXAMPLE: &'static str = "kind: project\nname: web\ndescription: The web team\nservers:\n- base\nmembers:\n- base@example.com\n";
+    const EXAMPLE: &'static str =
+        "kind: project\nname: web\ndescription: The web team\nservers:\n- base\nmembers:\n- base@example.com\n";
     type Status = NoStatus;
     type Event = NoEvent;
     type Action = NoAction;
 
     fn columns() -> &'static [Column<Self>] {
         &[
-            Column { title: "SERVERS", cell: |row| row.spec.servers.iter().map(|s| s.name().to_string()).collect::<Vec<_>>().join(",") },
+            Column {
+                title: "SERVERS",
+                cell: |row| row.spec.servers.iter().map(|s| s.name().to_string()).collect::<Vec<_>>().join(","),
+            },
             Column { title: "MEMBERS", cell: |row| row.spec.members.len().to_string() },
             Column { title: "DESCRIPTION", cell: |row| row.spec.description.clone().unwrap_or_default() },
         ]
@@ -112,14 +116,22 @@ impl Resource for Project {
             violations.hint("llm", NOT_YET, "leave it out");
         }
         if self.tool_policy == ToolPolicy::Quarantine {
-            violations.hint("toolPolicy", "quarantine is not available in this version", "use allow, and tools to narrow what is served");
+            violations.hint(
+                "toolPolicy",
+                "quarantine is not available in this version",
+                "use allow, and tools to narrow what is served",
+            );
         }
         if self.strict {
             violations.hint("strict", NOT_YET, "leave it out: calls are recorded before their answer leaves");
         }
         for (server, filter) in &self.tools {
             if !self.servers.iter().any(|attached| attached.name().as_str() == server) {
-                violations.hint(format!("tools.{server}"), "names a server that the project does not have", "add it to servers, or remove the entry");
+                violations.hint(
+                    format!("tools.{server}"),
+                    "names a server that the project does not have",
+                    "add it to servers, or remove the entry",
+                );
             }
             filter.validate(&format!("tools.{server}"), violations);
         }
@@ -127,8 +139,9 @@ impl Resource for Project {
 
     fn grants(&self, name: &Name) -> Vec<(SubjectRef, Permission)> {
         let of_member = |member: &Ref<User>| {
-            [Role::View, Role::Run]
-                .map(|role| (SubjectRef::User { name: member.clone() }, Permission::named(role, Kind::Project, name.clone())))
+            [Role::View, Role::Run].map(|role| {
+                (SubjectRef::User { name: member.clone() }, Permission::named(role, Kind::Project, name.clone()))
+            })
         };
         self.members.iter().flat_map(of_member).collect()
     }

@@ -22,7 +22,8 @@ pub struct Rbac {
 
 impl Resource for Rbac {
     const KIND: Kind = Kind::Rbac;
-    const NAMES: Names = Names { singular: "rbac", plural: "rbac", short: &["rbacdefinition", "rbacdefinitions", "rbacs"] };
+    const NAMES: Names =
+        Names { singular: "rbac", plural: "rbac", short: &["rbacdefinition", "rbacdefinitions", "rbacs"] };
     const SUMMARY: &'static str = "Gives subjects roles on resources, and operations.";
     const EXAMPLE: &'static str = "kind: rbac\nname: developers\nsubjects:\n- kind: User\n  name: base@example.com\nroleBindings:\n- role: edit\n  resource: servers\n- role: view\n  resource: servers\n  name: my-ha\n- role: run\n  action: logs\n";
     type Status = NoStatus;
@@ -54,7 +55,11 @@ impl Resource for Rbac {
             if let SubjectRef::McpToken { name } = subject
                 && world.credential(&name.0).is_none()
             {
-                violations.hint(format!("subjects[{index}].name"), "is the SHA-256 of no token", "see `mcpctl describe mcptoken`");
+                violations.hint(
+                    format!("subjects[{index}].name"),
+                    "is the SHA-256 of no token",
+                    "see `mcpctl describe mcptoken`",
+                );
             }
         }
     }

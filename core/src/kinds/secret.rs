@@ -83,7 +83,8 @@ impl Resource for Secret {
     const KIND: Kind = Kind::Secret;
     const NAMES: Names = Names { singular: "secret", plural: "secrets", short: &[] };
     const SUMMARY: &'static str = "Named values, kept in a backend and never shown in a listing.";
-    const EXAMPLE: &'static str = "kind: secret\nname: ha-token\ndescription: Token of the home automation\ndata:\n  token: example-value\n";
+    const EXAMPLE: &'static str =
+        "kind: secret\nname: ha-token\ndescription: Token of the home automation\ndata:\n  token: example-value\n";
     type Status = SecretStatus;
     type Event = SecretEvent;
     type Action = SecretAction;
@@ -97,7 +98,10 @@ impl Resource for Secret {
                     held.or_else(|| row.spec.backend.as_ref().map(|b| b.name().to_string())).unwrap_or_default()
                 },
             },
-            Column { title: "KEYS", cell: |row| row.status.current.as_ref().map(|c| c.keys.join(",")).unwrap_or_default() },
+            Column {
+                title: "KEYS",
+                cell: |row| row.status.current.as_ref().map(|c| c.keys.join(",")).unwrap_or_default(),
+            },
             Column { title: "VERSION", cell: |row| row.status.current.as_ref().map_or(0, |c| c.version).to_string() },
         ]
     }
@@ -105,9 +109,17 @@ impl Resource for Secret {
     fn validate(&self, _name: &Name, violations: &mut Violations) {
         let Some(data) = &self.data else { return };
         for key in data.keys() {
-            let good = !key.is_empty() && key.len() <= 253 && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+            let good = !key.is_empty()
+                && key.len() <= 253
+                && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
             if !good {
-                violations.add("data", format!("{:?} is not a key: use letters, digits, '-', '_' and '.'", key.chars().take(80).collect::<String>()));
+                violations.add(
+                    "data",
+                    format!(
+                        "{:?} is not a key: use letters, digits, '-', '_' and '.'",
+                        key.chars().take(80).collect::<String>()
+                    ),
+                );
             }
         }
         if data.values().map(|value| value.expose().len()).sum::<usize>() > SECRET_BYTES_MAX {

@@ -112,7 +112,8 @@ impl Resource for SecretBackend {
     fn validate(&self, name: &Name, violations: &mut Violations) {
         match self.backend_type {
             BackendType::Plaintext => {
-                let extra = [("url", self.url.is_some()), ("mount", self.mount.is_some()), ("auth", self.auth.is_some())];
+                let extra =
+                    [("url", self.url.is_some()), ("mount", self.mount.is_some()), ("auth", self.auth.is_some())];
                 for (field, _) in extra.iter().filter(|(_, given)| *given) {
                     violations.hint(*field, "is for openbao", "leave it out, or set type: openbao");
                 }
@@ -139,7 +140,11 @@ impl Resource for SecretBackend {
             })
         });
         if let Some(Some(other)) = other_default {
-            violations.hint("default", format!("{} is the default", other.meta.name), "apply that one with default: false first");
+            violations.hint(
+                "default",
+                format!("{} is the default", other.meta.name),
+                "apply that one with default: false first",
+            );
         }
     }
 }

@@ -260,7 +260,11 @@ impl Server {
         ];
         let given: Vec<&str> = sources.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
         match given.as_slice() {
-            [] => violations.hint("command", "nothing says what to run", "give command, packageName with runtime, or externalUrl"),
+            [] => violations.hint(
+                "command",
+                "nothing says what to run",
+                "give command, packageName with runtime, or externalUrl",
+            ),
             [_] => {}
             [_, second, ..] => violations.hint(*second, format!("stands next to {}", given[0]), "give one of them"),
         }
@@ -273,7 +277,9 @@ impl Server {
         if self.package_name.is_some() && self.runtime.is_none() {
             violations.hint("runtime", "is missing", "say node or python");
         }
-        if self.command.iter().chain(&self.args).any(|arg| arg.contains('\0')) || self.command.first().is_some_and(String::is_empty) {
+        if self.command.iter().chain(&self.args).any(|arg| arg.contains('\0'))
+            || self.command.first().is_some_and(String::is_empty)
+        {
             violations.add("command", "has an empty program or a NUL in it");
         }
     }
@@ -282,11 +288,18 @@ impl Server {
         match (self.external_url.as_deref(), self.transport()) {
             (None, Transport::Stdio) => {}
             (None, _) => violations.hint("transport", "needs externalUrl", "use STDIO for what is run"),
-            (Some(_), Transport::Stdio) => violations.hint("transport", "STDIO can't be reached by externalUrl", "use STREAMABLE_HTTP or SSE"),
+            (Some(_), Transport::Stdio) => {
+                violations.hint("transport", "STDIO can't be reached by externalUrl", "use STREAMABLE_HTTP or SSE")
+            }
             (Some(url), _) => {
                 let scheme_ok = url.starts_with("https://") || url.starts_with("http://");
-                let authority = url.split("://").nth(1).and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
-                if !scheme_ok || authority.is_empty() || url.len() > 2048 || url.chars().any(|c| c.is_whitespace() || c.is_control()) {
+                let authority =
+                    url.split("://").nth(1).and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+                if !scheme_ok
+                    || authority.is_empty()
+                    || url.len() > 2048
+                    || url.chars().any(|c| c.is_whitespace() || c.is_control())
+                {
                     violations.hint("externalUrl", "is not a URL", "write https://host/path");
                 } else if authority.contains('@') {
                     violations.hint("externalUrl", "carries a user or password", "use headers with valueFrom");
@@ -307,13 +320,20 @@ fn validate_vars(field: &str, vars: &[EnvVar], good_name: fn(&str) -> bool, viol
     for (index, var) in vars.iter().enumerate() {
         let at = |member: &str| format!("{field}[{index}].{member}");
         if !good_name(&var.name) {
-            violations.add(at("name"), format!("{:?} is not a valid name here", var.name.chars().take(80).collect::<String>()));
+            violations.add(
+                at("name"),
+                format!("{:?} is not a valid name here", var.name.chars().take(80).collect::<String>()),
+            );
         }
         if !seen.insert(var.name.to_ascii_lowercase()) {
             violations.add(at("name"), "is given twice");
         }
         if var.value.is_some() == var.value_from.is_some() {
-            violations.hint(at("value"), "give a value or valueFrom, one of them", "valueFrom: {secretRef: {name: …, key: …}} keeps it out of the log");
+            violations.hint(
+                at("value"),
+                "give a value or valueFrom, one of them",
+                "valueFrom: {secretRef: {name: …, key: …}} keeps it out of the log",
+            );
         }
         if var.value.as_ref().is_some_and(|value| value.contains(['\0', '\r', '\n'])) {
             violations.add(at("value"), "has a line break or NUL in it");
@@ -330,9 +350,13 @@ fn is_env_name(name: &str) -> bool {
 }
 
 fn is_header_name(name: &str) -> bool {
-    const OURS: &[&str] = &["host", "content-length", "transfer-encoding", "connection", "mcp-session-id", "content-type", "accept"];
+    const OURS: &[&str] =
+        &["host", "content-length", "transfer-encoding", "connection", "mcp-session-id", "content-type", "accept"];
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    !name.is_empty() && name.len() <= 128 && name.bytes().all(token) && !OURS.contains(&name.to_ascii_lowercase().as_str())
+    !name.is_empty()
+        && name.len() <= 128
+        && name.bytes().all(token)
+        && !OURS.contains(&name.to_ascii_lowercase().as_str())
 }
 
 impl Resource for Server {
@@ -389,7 +413,11 @@ impl Resource for Server {
             violations.add("healthCheck", "seconds and threshold must be 1 or more");
         }
         if self.embedded.is_some() != (name.as_str() == "mcpctl") {
-            violations.hint("name", "the name mcpctl is for the embedded server, and only for it", "choose another name");
+            violations.hint(
+                "name",
+                "the name mcpctl is for the embedded server, and only for it",
+                "choose another name",
+            );
         }
     }
 }

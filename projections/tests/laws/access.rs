@@ -40,7 +40,11 @@ fn a_yes_names_the_event_of_its_grant_and_keeps_it_through_unrelated_edits() {
     let ask = Ask::named(Verb::View, Kind::Server, None, &base);
     let granted_at = town.state.seq();
     assert_eq!(town.ask(&alice, &ask).via, [granted_at]);
-    town.apply_all(&Actor::system("test"), &BINDINGS.replace("{role: run, action: logs}", "{role: run, action: audit}")).unwrap();
+    town.apply_all(
+        &Actor::system("test"),
+        &BINDINGS.replace("{role: run, action: logs}", "{role: run, action: audit}"),
+    )
+    .unwrap();
     let verdict = town.ask(&alice, &ask);
     assert_eq!((verdict.via.as_slice(), verdict.rule), ([granted_at].as_slice(), Rule::Rbac));
     assert!(verdict.at > granted_at);

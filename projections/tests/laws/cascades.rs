@@ -65,7 +65,9 @@ fn a_deleted_project_takes_its_tokens_and_their_bindings_along() {
     let mut town = town();
     let token = town.token("base", "ci");
     let sha = town.state.by_uid(token.uid).unwrap().of::<McpToken>().unwrap().1.sha256.unwrap();
-    let rbac = format!("kind: rbac\nname: of-token\nsubjects: [{{kind: McpToken, name: {sha}}}]\nroleBindings: [{{role: view, resource: projects, name: base}}]\n");
+    let rbac = format!(
+        "kind: rbac\nname: of-token\nsubjects: [{{kind: McpToken, name: {sha}}}]\nroleBindings: [{{role: view, resource: projects, name: base}}]\n"
+    );
     town.apply_all(&Actor::system("test"), &rbac).unwrap();
     let events = town.delete(&Actor::system("test"), Kind::Project, None, "base").unwrap().drafts.len();
     assert_eq!(events, 3, "the binding, the token, the project");
@@ -93,7 +95,10 @@ fn a_revoked_token_stays_revoked() {
     let mut town = town();
     let alice = town.user("alice@example.com");
     town.act(&alice, Kind::McpToken, Some("base"), "ci", Box::new(McpTokenAction::Revoke)).unwrap();
-    assert_eq!(town.act(&alice, Kind::McpToken, Some("base"), "ci", Box::new(McpTokenAction::Revoke)).unwrap().drafts.len(), 0);
+    assert_eq!(
+        town.act(&alice, Kind::McpToken, Some("base"), "ci", Box::new(McpTokenAction::Revoke)).unwrap().drafts.len(),
+        0
+    );
     assert_eq!(town.apply_all(&Actor::system("test"), "kind: mcptoken\nname: ci\nproject: base\n").unwrap(), 0);
     let (_, status) = town.state.by_uid(town.token("base", "ci").uid).unwrap().of::<McpToken>().unwrap();
     assert_eq!(status.ended(town.now), Some("revoked"));
@@ -107,5 +112,8 @@ fn expiry_is_an_event_and_a_clock_set_back_revives_nothing() {
     let (at, uid) = town.state.next_due().expect("an expiry is due");
     let object = town.state.by_uid(uid).unwrap().clone();
     assert!(mcpctl_core::command::due(&town.state, &object, at.plus_millis(0)).is_some());
-    assert!(mcpctl_core::command::due(&town.state, &object, mcpctl_core::time::Timestamp::from_millis(at.as_millis() - 1)).is_none());
+    assert!(
+        mcpctl_core::command::due(&town.state, &object, mcpctl_core::time::Timestamp::from_millis(at.as_millis() - 1))
+            .is_none()
+    );
 }

@@ -61,7 +61,10 @@ fn c1_nobody_binds_what_they_do_not_hold() {
     forbidden(town.apply_all(&alice, &binding("alice@example.com", "{role: edit, resource: '*'}")), "edit *");
     forbidden(town.apply_all(&alice, &binding("alice@example.com", "{role: run, action: bind}")), "run:bind");
     assert_eq!(town.apply_all(&alice, &binding("bob@example.com", "{role: view, resource: servers}")).unwrap(), 1);
-    assert_eq!(town.apply_all(&alice, &binding("bob@example.com", "{role: view, resource: servers, name: base}")).unwrap(), 1);
+    assert_eq!(
+        town.apply_all(&alice, &binding("bob@example.com", "{role: view, resource: servers, name: base}")).unwrap(),
+        1
+    );
 }
 
 #[test]
@@ -70,7 +73,8 @@ fn c1_the_operation_bind_lets_one_give_more_and_the_event_says_so() {
     town.apply_all(&Actor::system("test"), "kind: rbac\nname: binder\nsubjects: [{kind: User, name: alice@example.com}]\nroleBindings: [{role: run, action: bind}]\n").unwrap();
     let alice = town.user("alice@example.com");
     town.apply_all(&alice, &binding("bob@example.com", "{role: edit, resource: servers}")).unwrap();
-    let bind_grant = town.state.grants(alice.uid).iter().find(|grant| grant.permission.to_string() == "run:bind").unwrap().seq;
+    let bind_grant =
+        town.state.grants(alice.uid).iter().find(|grant| grant.permission.to_string() == "run:bind").unwrap().seq;
     assert!(town.records.last().unwrap().header.authz.via.contains(&bind_grant));
 }
 
@@ -109,9 +113,15 @@ fn c3_a_project_member_is_given_view_and_run_and_so_the_giver_must_hold_them() {
     let mut town = town();
     town.apply_all(&Actor::system("test"), "kind: rbac\nname: bob\nsubjects: [{kind: User, name: bob@example.com}]\nroleBindings: [{role: edit, resource: projects}]\n").unwrap();
     let bob = town.user("bob@example.com");
-    forbidden(town.apply_all(&bob, "kind: project\nname: base\nservers: [base]\nmembers: [bob@example.com]\n"), "run projects/base");
+    forbidden(
+        town.apply_all(&bob, "kind: project\nname: base\nservers: [base]\nmembers: [bob@example.com]\n"),
+        "run projects/base",
+    );
     let alice = town.user("alice@example.com");
-    assert_eq!(town.apply_all(&alice, "kind: project\nname: base\nservers: [base]\nmembers: [bob@example.com]\n").unwrap(), 1);
+    assert_eq!(
+        town.apply_all(&alice, "kind: project\nname: base\nservers: [base]\nmembers: [bob@example.com]\n").unwrap(),
+        1
+    );
     let project = town.state.by_uid(town.uid(Kind::Project, None, "base")).unwrap().clone();
     assert!(town.can(&bob, &Ask::on(Verb::Run, &project)));
 }
@@ -185,7 +195,17 @@ fn c5_a_token_opens_its_own_project_and_no_other() {
     for operation in mcpctl_core::access::OPERATIONS {
         assert!(!town.can(&token, &Ask::Operation(operation)), "{operation}");
     }
-    assert!(town.state.by_uid(token.uid).unwrap().of::<McpToken>().unwrap().1.grants.iter().all(|g| g.to_string() != "run:bind"));
+    assert!(
+        town.state
+            .by_uid(token.uid)
+            .unwrap()
+            .of::<McpToken>()
+            .unwrap()
+            .1
+            .grants
+            .iter()
+            .all(|g| g.to_string() != "run:bind")
+    );
 }
 
 #[test]

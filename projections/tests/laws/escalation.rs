@@ -50,7 +50,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn list(names: &[&str], bits: u8) -> String {
-    let chosen: Vec<&str> = names.iter().enumerate().filter(|(i, _)| bits & (1 << i) != 0).map(|(_, name)| *name).collect();
+    let chosen: Vec<&str> =
+        names.iter().enumerate().filter(|(i, _)| bits & (1 << i) != 0).map(|(_, name)| *name).collect();
     chosen.join(", ")
 }
 
@@ -101,21 +102,42 @@ fn user(town: &Town, index: usize) -> Option<Actor> {
 /// Does a step; `None` when it was refused or nobody is there to do it.
 fn take(town: &mut Town, step: &Step) -> Option<Actor> {
     let by = match step {
-        Step::Bind { by, .. } | Step::Group { by, .. } | Step::Members { by, .. } | Step::Attach { by, .. } | Step::Mint { by, .. }
-        | Step::Revoke { by, .. } | Step::Unbind { by, .. } | Step::Disable { by, .. } | Step::Forget { by, .. } => *by,
+        Step::Bind { by, .. }
+        | Step::Group { by, .. }
+        | Step::Members { by, .. }
+        | Step::Attach { by, .. }
+        | Step::Mint { by, .. }
+        | Step::Revoke { by, .. }
+        | Step::Unbind { by, .. }
+        | Step::Disable { by, .. }
+        | Step::Forget { by, .. } => *by,
     };
     let caller = user(town, by)?;
     let done = match step {
         Step::Bind { object, subjects, bindings, .. } => {
-            let mut who: Vec<String> = (0..3).filter(|i| subjects & (1 << i) != 0).map(|i| format!("{{kind: User, name: {}}}", USERS[i])).collect();
-            who.extend((0..2).filter(|i| subjects & (8 << i) != 0).map(|i| format!("{{kind: Group, name: {}}}", GROUPS[i])));
-            let yaml = format!("kind: rbac\nname: r{object}\nsubjects: [{}]\nroleBindings: [{}]\n", who.join(", "), list(&BINDINGS, *bindings));
+            let mut who: Vec<String> = (0..3)
+                .filter(|i| subjects & (1 << i) != 0)
+                .map(|i| format!("{{kind: User, name: {}}}", USERS[i]))
+                .collect();
+            who.extend(
+                (0..2).filter(|i| subjects & (8 << i) != 0).map(|i| format!("{{kind: Group, name: {}}}", GROUPS[i])),
+            );
+            let yaml = format!(
+                "kind: rbac\nname: r{object}\nsubjects: [{}]\nroleBindings: [{}]\n",
+                who.join(", "),
+                list(&BINDINGS, *bindings)
+            );
             town.apply_all(&caller, &yaml).is_ok()
         }
-        Step::Group { group, members, .. } => {
-            town.apply_all(&caller, &format!("kind: group\nname: {}\nmembers: [{}]\n", GROUPS[*group], list(&USERS, *members))).is_ok()
+        Step::Group { group, members, .. } => town
+            .apply_all(
+                &caller,
+                &format!("kind: group\nname: {}\nmembers: [{}]\n", GROUPS[*group], list(&USERS, *members)),
+            )
+            .is_ok(),
+        Step::Members { members, .. } => {
+            town.apply_all(&caller, &format!("kind: project\nname: p\nmembers: [{}]\n", list(&USERS, *members))).is_ok()
         }
-        Step::Members { members, .. } => town.apply_all(&caller, &format!("kind: project\nname: p\nmembers: [{}]\n", list(&USERS, *members))).is_ok(),
         Step::Attach { attached, .. } => {
             let servers = if *attached { "s" } else { "" };
             town.apply_all(&caller, &format!("kind: project\nname: p\nservers: [{servers}]\n")).is_ok()
@@ -124,9 +146,13 @@ fn take(town: &mut Town, step: &Step) -> Option<Actor> {
             let rbac = if *clone { "clone" } else { "empty" };
             town.apply_all(&caller, &format!("kind: mcptoken\nname: t{name}\nproject: p\nrbac: {rbac}\n")).is_ok()
         }
-        Step::Revoke { name, .. } => town.act(&caller, Kind::McpToken, Some("p"), &format!("t{name}"), Box::new(McpTokenAction::Revoke)).is_ok(),
+        Step::Revoke { name, .. } => {
+            town.act(&caller, Kind::McpToken, Some("p"), &format!("t{name}"), Box::new(McpTokenAction::Revoke)).is_ok()
+        }
         Step::Unbind { object, .. } => town.delete(&caller, Kind::Rbac, None, &format!("r{object}")).is_ok(),
-        Step::Disable { user, disabled, .. } => town.apply_all(&caller, &format!("kind: user\nname: {}\ndisabled: {disabled}\n", USERS[*user])).is_ok(),
+        Step::Disable { user, disabled, .. } => {
+            town.apply_all(&caller, &format!("kind: user\nname: {}\ndisabled: {disabled}\n", USERS[*user])).is_ok()
+        }
         Step::Forget { user, .. } => town.delete(&caller, Kind::User, None, USERS[*user]).is_ok(),
     };
     done.then_some(caller)
@@ -141,7 +167,9 @@ fn holdings(town: &Town) -> Vec<(usize, Permission)> {
 /// All atoms of this small world.
 fn asks(town: &Town) -> Vec<(Verb, ResourceName, bool)> {
     let resources = [Kind::Rbac, Kind::Group, Kind::Project, Kind::Server, Kind::McpToken, Kind::User, Kind::Secret];
-    let all = resources.iter().flat_map(|kind| Verb::ALL.map(|verb| (verb, ResourceName::Kind(*kind), *kind == Kind::McpToken)));
+    let all = resources
+        .iter()
+        .flat_map(|kind| Verb::ALL.map(|verb| (verb, ResourceName::Kind(*kind), *kind == Kind::McpToken)));
     let _ = town;
     all.collect()
 }
@@ -150,12 +178,22 @@ fn assert_tokens_are_within_their_owners(town: &Town) -> Result<(), TestCaseErro
     let project = town.state.by_uid(town.uid(Kind::Project, None, "p")).unwrap().clone();
     for token in town.state.all(Kind::McpToken).cloned().collect::<Vec<_>>() {
         let (_, status) = token.of::<mcpctl_core::kinds::McpToken>().unwrap();
-        let actor = Actor { kind: mcpctl_core::actor::ActorKind::McpToken, uid: token.meta.uid, name: token.meta.name.to_string() };
+        let actor = Actor {
+            kind: mcpctl_core::actor::ActorKind::McpToken,
+            uid: token.meta.uid,
+            name: token.meta.name.to_string(),
+        };
         let owner = status.owner.clone().unwrap();
         for (verb, resource, scoped) in asks(town) {
             for text in ["p", "s", "t0", "g"] {
                 let name = mcpctl_core::name::Name::parse(mcpctl_core::name::NameRule::Label, text).unwrap();
-                let ask = Ask::Object { verb, resource, project: scoped.then_some(project.meta.uid), name: Some(&name), uid: None };
+                let ask = Ask::Object {
+                    verb,
+                    resource,
+                    project: scoped.then_some(project.meta.uid),
+                    name: Some(&name),
+                    uid: None,
+                };
                 if town.can(&actor, &ask) {
                     prop_assert!(town.can(&owner, &ask), "{actor} may {ask} and {owner} may not");
                 }

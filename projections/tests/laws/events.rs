@@ -29,13 +29,18 @@ fn eventful() -> Town {
     ] {
         town.act(&system, Kind::User, None, USER, Box::new(action)).unwrap();
     }
-    let version = SecretVersion { version: 1, keys: vec!["token".into()], backend: "plaintext".into(), commitment: digest };
+    let version =
+        SecretVersion { version: 1, keys: vec!["token".into()], backend: "plaintext".into(), commitment: digest };
     town.act(&system, Kind::Secret, None, "base", Box::new(SecretAction::Write(version))).unwrap();
     town.act(&system, Kind::McpToken, Some("base"), "ci", Box::new(McpTokenAction::Revoke)).unwrap();
     town.apply_all(&system, "kind: mcptoken\nname: short\nproject: base\nttl: 1s\n").unwrap();
     town.expire();
     for kind in Kind::ALL.iter().rev() {
-        let names: Vec<_> = town.state.all(*kind).map(|o| (o.meta.project.as_ref().map(|p| p.name.to_string()), o.meta.name.to_string())).collect();
+        let names: Vec<_> = town
+            .state
+            .all(*kind)
+            .map(|o| (o.meta.project.as_ref().map(|p| p.name.to_string()), o.meta.name.to_string()))
+            .collect();
         for (project, name) in names {
             let _ = town.delete(&system, *kind, project.as_deref(), &name);
         }
@@ -84,7 +89,8 @@ fn the_recorded_log_of_every_release_still_folds_to_the_same_state() {
     let mut folded = State::default();
     let mut prev = Digest::default();
     for line in std::fs::read_to_string(&log).expect("the recorded log").lines() {
-        let bytes: Vec<u8> = (0..line.len()).step_by(2).map(|i| u8::from_str_radix(&line[i..i + 2], 16).unwrap()).collect();
+        let bytes: Vec<u8> =
+            (0..line.len()).step_by(2).map(|i| u8::from_str_radix(&line[i..i + 2], 16).unwrap()).collect();
         let record = Record::load(&bytes).expect("decodes for ever");
         assert_eq!(record.header.prev, prev, "the chain holds");
         prev = Digest::blake3(&bytes);

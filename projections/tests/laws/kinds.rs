@@ -39,7 +39,8 @@ fn an_export_applies_to_nothing() {
             .map(|object| manifest::to_yaml(&manifest::of_object(object)))
             .collect();
         for yaml in exported {
-            let events = town.apply_all(&Actor::system("test"), &yaml).unwrap_or_else(|error| panic!("{kind}: {error}\n{yaml}"));
+            let events =
+                town.apply_all(&Actor::system("test"), &yaml).unwrap_or_else(|error| panic!("{kind}: {error}\n{yaml}"));
             assert_eq!(events, 0, "{kind}\n{yaml}");
         }
     }

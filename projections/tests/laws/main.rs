@@ -1,7 +1,7 @@
 //! Laws of decisions and projections, over all kinds and over random commands.
 mod access;
-mod ceilings;
 mod cascades;
+mod ceilings;
 mod escalation;
 mod events;
 mod kinds;

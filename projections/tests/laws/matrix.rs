@@ -27,7 +27,9 @@ fn row(role: &str, bound: &str, kind: Kind) -> String {
 }
 
 fn matrix() -> String {
-    let mut text = String::from("# Who holds ROLE on RESOURCE may do VERB to an object of KIND. Generated; see docs/architecture.md.\n");
+    let mut text = String::from(
+        "# Who holds ROLE on RESOURCE may do VERB to an object of KIND. Generated; see docs/architecture.md.\n",
+    );
     let _ = writeln!(text, "{:<8} {:<16} {:<16} view    create  delete  edit    run", "ROLE", "RESOURCE", "KIND");
     for role in ROLES {
         for kind in Kind::ALL {
@@ -49,5 +51,8 @@ fn the_access_matrix_is_the_one_that_people_agreed_to() {
         std::fs::write(path, &made).unwrap();
     }
     let agreed = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(agreed == made, "fixtures/access-matrix.txt differs: look at the change, then run the test with MCPCTL_REGENERATE=1");
+    assert!(
+        agreed == made,
+        "fixtures/access-matrix.txt differs: look at the change, then run the test with MCPCTL_REGENERATE=1"
+    );
 }

@@ -76,15 +76,35 @@ impl Town {
         self.command(caller, Command { kind: manifest.kind, name: manifest.name, project: manifest.project, deed })
     }
 
-    pub(crate) fn delete(&mut self, caller: &Actor, kind: Kind, project: Option<&str>, name: &str) -> Result<Decided, Refusal> {
+    pub(crate) fn delete(
+        &mut self,
+        caller: &Actor,
+        kind: Kind,
+        project: Option<&str>,
+        name: &str,
+    ) -> Result<Decided, Refusal> {
         self.named(caller, kind, project, name, Deed::Delete { expected: None })
     }
 
-    pub(crate) fn act(&mut self, caller: &Actor, kind: Kind, project: Option<&str>, name: &str, action: AnyAction) -> Result<Decided, Refusal> {
+    pub(crate) fn act(
+        &mut self,
+        caller: &Actor,
+        kind: Kind,
+        project: Option<&str>,
+        name: &str,
+        action: AnyAction,
+    ) -> Result<Decided, Refusal> {
         self.named(caller, kind, project, name, Deed::Act(action))
     }
 
-    fn named(&mut self, caller: &Actor, kind: Kind, project: Option<&str>, name: &str, deed: Deed) -> Result<Decided, Refusal> {
+    fn named(
+        &mut self,
+        caller: &Actor,
+        kind: Kind,
+        project: Option<&str>,
+        name: &str,
+        deed: Deed,
+    ) -> Result<Decided, Refusal> {
         let name = Name::parse(kind.untyped().name_rule(), name).unwrap();
         let project = project.map(|project| Name::parse(NameRule::Label, project).unwrap());
         self.command(caller, Command { kind, name, project, deed })

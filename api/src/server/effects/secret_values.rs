@@ -25,6 +25,9 @@ pub enum SecretError {
         "the backend {0:?} is of type openbao, which this version can't read or write yet: use a backend of type plaintext"
     )]
     NotAvailable(String),
+    /// The backend is not there yet: a batch that makes it can't put values into it.
+    #[error("the backend {0:?} does not exist yet: apply it first, then the secret with its data")]
+    NoBackend(String),
     /// The secret has no values.
     #[error("the secret {0:?} has no values yet: apply it with data")]
     Empty(String),
@@ -73,9 +76,12 @@ pub fn read(store: &SealedStore, object: &Object) -> Result<Values, SecretError>
 fn choose_backend(world: &dyn World, named: Option<&Name>) -> Result<String, SecretError> {
     let is_default = |object: &&Arc<Object>| object.of::<SecretBackend>().is_some_and(|(spec, _)| spec.default);
     let chosen = match named {
-        Some(name) => world.by_name(Kind::SecretBackend, None, name),
+        Some(name) => Some(
+            world.by_name(Kind::SecretBackend, None, name).ok_or_else(|| SecretError::NoBackend(name.to_string()))?,
+        ),
         None => world.all(Kind::SecretBackend).find(is_default),
     };
+    // Without any default the root of trust takes it.
     let Some(object) = chosen else { return Ok("plaintext".to_owned()) };
     match object.of::<SecretBackend>() {
         Some((spec, _)) if spec.backend_type == BackendType::Plaintext => Ok(object.meta.name.to_string()),

@@ -49,7 +49,11 @@ fn check(schema: &Value, value: &Value, at: &str) {
                 assert!(fields.contains_key(name.as_str().unwrap()), "{at}.{name} is missing");
             }
             for (name, value) in fields {
-                check(schema["properties"].get(name).unwrap_or_else(|| panic!("{at}.{name}")), value, &format!("{at}.{name}"));
+                check(
+                    schema["properties"].get(name).unwrap_or_else(|| panic!("{at}.{name}")),
+                    value,
+                    &format!("{at}.{name}"),
+                );
             }
         }
         ("array", Value::Array(items)) => items.iter().for_each(|item| check(&schema["items"], item, at)),
@@ -68,7 +72,10 @@ async fn whoami_tells_a_token_its_owner_its_project_and_what_it_may_do() {
     let tried = Tried::new().await;
     let token = tried.token(ADMIN, "ci", "empty").await;
     let me = &call(&tried, &token, "whoami", json!({})).await["structuredContent"];
-    assert_eq!((&me["actor"]["name"], &me["owner"]["name"], &me["project"]), (&json!("ci"), &json!(ADMIN), &json!("web")));
+    assert_eq!(
+        (&me["actor"]["name"], &me["owner"]["name"], &me["project"]),
+        (&json!("ci"), &json!(ADMIN), &json!("web"))
+    );
     assert_eq!(me["rights"], json!(["run projects/web"]));
 }
 
@@ -90,7 +97,9 @@ async fn lists_hold_what_the_caller_may_see_and_nothing_else() {
     let admin = tried.login(ADMIN).await;
     assert_eq!(names(&call(&tried, &admin, "list_servers", json!({})).await, "servers"), ["mcpctl", "hidden"]);
     assert_eq!(names(&call(&tried, &admin, "list_projects", json!({})).await, "projects"), ["other", "web"]);
-    for bearer in [tried.login(MEMBER).await, tried.token(MEMBER, "m", "clone").await, tried.token(ADMIN, "a", "clone").await] {
+    for bearer in
+        [tried.login(MEMBER).await, tried.token(MEMBER, "m", "clone").await, tried.token(ADMIN, "a", "clone").await]
+    {
         assert_eq!(names(&call(&tried, &bearer, "list_servers", json!({})).await, "servers"), ["mcpctl"]);
         assert_eq!(names(&call(&tried, &bearer, "list_projects", json!({})).await, "projects"), ["web"]);
     }
@@ -121,7 +130,10 @@ async fn history_of_a_token_ends_with_its_revocation_and_shows_no_secret() {
     let admin = tried.login(ADMIN).await;
     let answer = call(&tried, &admin, "history", json!({ "object": "mcptoken/ci", "limit": 2 })).await;
     let events = answer["structuredContent"]["events"].as_array().unwrap();
-    assert_eq!(events.iter().map(|event| event["event"].as_str().unwrap()).collect::<Vec<_>>(), ["mcptoken.minted", "mcptoken.revoked"]);
+    assert_eq!(
+        events.iter().map(|event| event["event"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["mcptoken.minted", "mcptoken.revoked"]
+    );
     assert!(events[1]["changes"].to_string().contains(r#"status.state: \"active\" → \"revoked\""#), "{}", events[1]);
     assert_eq!(events[0]["object"], "mcptoken/web/ci");
 }
@@ -143,7 +155,9 @@ async fn history_outlives_the_object_and_its_project() {
 #[tokio::test]
 async fn a_password_and_a_secret_value_appear_in_no_history() {
     let tried = Tried::new().await;
-    tried.apply(json!({ "kind": "user", "name": MEMBER, "displayName": "M", "password": "correct horse battery" })).await;
+    tried
+        .apply(json!({ "kind": "user", "name": MEMBER, "displayName": "M", "password": "correct horse battery" }))
+        .await;
     let admin = tried.login(ADMIN).await;
     let answer = call(&tried, &admin, "history", json!({ "object": format!("user/{MEMBER}") })).await.to_string();
     assert!(answer.contains("displayName") && !answer.contains("horse"), "{answer}");
@@ -188,7 +202,8 @@ async fn who_may_not_open_the_project_is_told_nothing() {
 async fn every_tool_is_listed_with_closed_schemas() {
     let tried = Tried::new().await;
     let listed = ask(&tried, &tried.login(ADMIN).await, "tools/list", json!({})).await;
-    let names: Vec<&str> = listed["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        listed["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["whoami", "list_servers", "list_projects", "history"]);
     for tool in listed["tools"].as_array().unwrap() {
         for schema in ["inputSchema", "outputSchema"] {

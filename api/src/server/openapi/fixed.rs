@@ -1,0 +1,261 @@
+//! Operations that belong to no kind: signing in, running copies, the audit log, and what gateways ask.
+use serde_json::{Value, json};
+
+use super::parts::{ALWAYS, Operation, body, in_path, json_answer, list_of, query, refusals, shape};
+
+/// All of them.
+pub(super) fn operations() -> Vec<Operation> {
+    [identity(), running(), gateways(), open()].concat()
+}
+
+fn operation(id: &str, tag: &str, summary: &str, parameters: Vec<Value>, good: Value, bad: &[&str]) -> Value {
+    let mut responses = json!({ "200": good });
+    refusals(&mut responses, bad);
+    json!({ "operationId": id, "tags": [tag], "summary": summary, "parameters": parameters, "responses": responses })
+}
+
+fn with_body(mut operation: Value, schema: &Value) -> Value {
+    operation["requestBody"] = body(schema);
+    operation
+}
+
+fn at(path: &str, method: &'static str, operation: Value) -> Operation {
+    (format!("/api/v1{path}"), method, operation)
+}
+
+fn text(description: &str, media: &str) -> Value {
+    json!({ "description": description, "content": { media: { "schema": { "type": "string" } } } })
+}
+
+fn identity() -> Vec<Operation> {
+    let mut login = operation(
+        "login",
+        "identity",
+        "Signs a person in.",
+        vec![],
+        json_answer("The login's bearer, shown once.", &shape("LoginAnswer")),
+        &["400", "401", "429", "503"],
+    );
+    login["security"] = json!([]);
+    let me = json_answer("Who the bearer is.", &shape("Me"));
+    let done = json_answer("The login has ended.", &shape("Done"));
+    let introspection = json_answer("What the token is now.", &shape("Introspection"));
+    vec![
+        at("/auth/login", "post", with_body(login, &shape("LoginRequest"))),
+        at(
+            "/auth/logout",
+            "post",
+            operation("logout", "identity", "Ends the login that asks.", vec![], done, &[ALWAYS, &["400"]].concat()),
+        ),
+        at("/auth/me", "get", operation("me", "identity", "Tells who the caller is.", vec![], me, ALWAYS)),
+        at(
+            "/mcptokens/introspect",
+            "post",
+            operation(
+                "introspect-mcptoken",
+                "mcptokens",
+                "Tells whoever holds a token what it is.",
+                vec![],
+                introspection,
+                &["401", "429", "503"],
+            ),
+        ),
+    ]
+}
+
+fn running() -> Vec<Operation> {
+    let instances = json_answer("Running copies.", &list_of(&shape("Instance")));
+    let values = json!({ "type": "object", "properties": { "data": { "type": "object", "additionalProperties": { "type": "string" } } }, "required": ["data"] });
+    let logs = vec![
+        in_path("name", "An instance, or a server."),
+        query("tail", "integer", "Only the last lines."),
+        query("follow", "boolean", "Goes on with each new line."),
+    ];
+    let filters = [
+        ("project", "string", "Project."),
+        ("kind", "string", "Sort of entry, such as `call`."),
+        ("userName", "string", "Person who acted, or whose rights bound the token."),
+        ("tokenName", "string", "Token that acted."),
+        ("tokenSha", "string", "SHA-256 of the token, or its beginning."),
+        ("server", "string", "Server."),
+        ("tool", "string", "Tool, prompt or resource."),
+        ("outcome", "string", "Outcome, such as `denied`."),
+        ("from", "string", "Not before this moment."),
+        ("to", "string", "Not after this moment."),
+        ("position", "integer", "From this position on; without it, the newest."),
+        ("limit", "integer", "Most entries, at most 1,000."),
+    ];
+    let filters = filters.iter().map(|(name, kind, description)| query(name, kind, description)).collect();
+    let events = json_answer("Entries, the newest last.", &list_of(&shape("AuditItem")));
+    let status = json_answer("State.", &shape("Status"));
+    let secret = vec![in_path("name", "Name or uid of the secret.")];
+    vec![
+        at("/status", "get", operation("status", "running", "State of the control plane.", vec![], status, ALWAYS)),
+        at(
+            "/instances",
+            "get",
+            operation(
+                "list-instance",
+                "running",
+                "Lists running copies of servers.",
+                vec![query("server", "string", "Of this server.")],
+                instances,
+                ALWAYS,
+            ),
+        ),
+        at(
+            "/instances/{name}/logs",
+            "get",
+            operation(
+                "logs",
+                "running",
+                "What a server wrote to its standard error.",
+                logs,
+                text("Lines.", "text/plain"),
+                &[ALWAYS, &["404"]].concat(),
+            ),
+        ),
+        at(
+            "/secrets/{name}/values",
+            "get",
+            operation(
+                "values-secret",
+                "secrets",
+                "Values of a secret; audited.",
+                secret,
+                json_answer("Values.", &values),
+                &[ALWAYS, &["404", "409"]].concat(),
+            ),
+        ),
+        at(
+            "/audit/events",
+            "get",
+            operation(
+                "list-audit-events",
+                "audit",
+                "Entries of the audit log; the look is audited too.",
+                filters,
+                events,
+                &[ALWAYS, &["400"]].concat(),
+            ),
+        ),
+    ]
+}
+
+fn gateways() -> Vec<Operation> {
+    let project = || in_path("name", "Name of the project.");
+    let view = json_answer("The project, as the caller may use it.", &shape("AdmittedView"));
+    let entries =
+        json!({ "oneOf": [shape("AuditEntry"), { "type": "array", "items": shape("AuditEntry"), "maxItems": 100 }] });
+    let written = json_answer("They are written.", &shape("Done"));
+    let both = json!({
+        "description": "The answer; as a stream when messages come before it. 202 without a body for notifications and responses.",
+        "content": { "application/json": { "schema": shape("JsonRpc") }, "text/event-stream": { "schema": { "type": "string" } } },
+    });
+    let of_proxy = || {
+        let needed = |name, description| json!({ "name": name, "in": "query", "required": true, "description": description, "schema": { "type": "string" } });
+        vec![needed("project", "Name of the project."), needed("server", "Name or uid of a server of the project.")]
+    };
+    let bad = [ALWAYS, &["400", "404", "413", "502", "504"]].concat();
+    let from = vec![project(), query("from", "integer", "Seq of the last thing seen.")];
+    vec![
+        at(
+            "/projects/{name}/view",
+            "get",
+            operation(
+                "view-project",
+                "gateways",
+                "Admits the caller to a project.",
+                vec![project()],
+                view,
+                &[ALWAYS, &["404"]].concat(),
+            ),
+        ),
+        at(
+            "/projects/{name}/watch",
+            "get",
+            operation(
+                "watch-project",
+                "gateways",
+                "Tells what happens to the caller's access, line by line.",
+                from,
+                text("Lines of JSON.", "application/x-ndjson"),
+                &[ALWAYS, &["404"]].concat(),
+            ),
+        ),
+        at(
+            "/projects/{name}/audit",
+            "post",
+            with_body(
+                operation(
+                    "record-audit",
+                    "gateways",
+                    "Records what a gateway served; the actor is the bearer's.",
+                    vec![project()],
+                    written,
+                    &[ALWAYS, &["400", "413"]].concat(),
+                ),
+                &entries,
+            ),
+        ),
+        at(
+            "/mcp/proxy",
+            "post",
+            with_body(
+                operation(
+                    "proxy",
+                    "gateways",
+                    "One JSON-RPC message to one server of a project.",
+                    of_proxy(),
+                    both,
+                    &bad,
+                ),
+                &shape("JsonRpc"),
+            ),
+        ),
+        at(
+            "/mcp/proxy",
+            "get",
+            operation(
+                "proxy-messages",
+                "gateways",
+                "Messages of a server that belong to no request.",
+                of_proxy(),
+                text("Events.", "text/event-stream"),
+                &bad,
+            ),
+        ),
+        at(
+            "/mcp/proxy",
+            "delete",
+            operation(
+                "proxy-end",
+                "gateways",
+                "Ends the caller's conversation.",
+                of_proxy(),
+                json!({ "description": "It has ended." }),
+                &bad,
+            ),
+        ),
+    ]
+}
+
+fn open() -> Vec<Operation> {
+    let health = json!({ "type": "object", "properties": { "status": { "enum": ["ok", "read-only"] }, "seq": shape("Seq"), "version": { "type": "string" } }, "required": ["status", "seq", "version"] });
+    let anybody = |id: &str, summary: &str, good: Value| {
+        let mut operation = operation(id, "open", summary, vec![], good, &["503"]);
+        operation["security"] = json!([]);
+        operation
+    };
+    let document = json_answer("This document.", &json!({ "type": "object" }));
+    vec![
+        ("/healthz".to_owned(), "get", anybody("healthz", "Whether it is alive.", json_answer("Alive.", &health))),
+        ("/health".to_owned(), "get", anybody("health", "The same.", json_answer("Alive.", &health))),
+        (
+            "/metrics".to_owned(),
+            "get",
+            anybody("metrics", "Figures.", text("OpenMetrics.", "application/openmetrics-text")),
+        ),
+        ("/openapi.json".to_owned(), "get", anybody("openapi", "This document.", document)),
+    ]
+}

@@ -1,0 +1,58 @@
+//! The OpenAPI 3.1 document: the routes of every kind from the same loop as the router, and the fixed ones by hand.
+mod fixed;
+mod kinds;
+mod parts;
+#[cfg(test)]
+mod reference;
+mod shapes;
+#[cfg(test)]
+mod tests;
+
+use std::sync::LazyLock;
+
+use axum::body::Bytes;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+/// The document.
+#[must_use]
+pub fn document() -> Value {
+    let mut paths = serde_json::Map::new();
+    for (path, method, operation) in kinds::operations().into_iter().chain(fixed::operations()) {
+        let item = paths.entry(path).or_insert_with(|| json!({}));
+        item[method] = operation;
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "mcpctl control plane",
+            "version": env!("CARGO_PKG_VERSION"),
+            "summary": "Users, rights, projects, servers, secrets and tokens, as an event log.",
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "servers": [{ "url": "/" }],
+        "security": [{ "bearer": [] }],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A login (mcpctl_login_…) or a project token (mcpctl_pat_…), which reaches its project only.",
+                },
+            },
+            "parameters": parts::parameters(),
+            "headers": parts::headers(),
+            "responses": parts::responses(),
+            "schemas": shapes::schemas(),
+        },
+    })
+}
+
+static TEXT: LazyLock<Bytes> = LazyLock::new(|| serde_json::to_vec_pretty(&document()).unwrap_or_default().into());
+
+/// Answers `GET /openapi.json`.
+pub(super) async fn page() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], TEXT.clone()).into_response()
+}

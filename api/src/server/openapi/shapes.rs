@@ -1,0 +1,200 @@
+//! Schemas: of every kind from the kind, of the other shapes by hand, next to the types of `wire.rs` and `plane.rs`.
+use mcpctl_core::kinds::Kind;
+use serde_json::{Map, Value, json};
+
+use super::parts::shape;
+
+/// `components.schemas`.
+pub(super) fn schemas() -> Map<String, Value> {
+    let of_kinds = Kind::ALL.iter().map(|kind| (kind.names().singular.to_owned(), kind.untyped().schema()));
+    of_kinds.chain(others()).collect()
+}
+
+/// Properties in short: a name, with `?` when it may be left out, and a schema.
+fn object(fields: &[(&str, Value)]) -> Value {
+    let name = |field: &str| field.trim_end_matches('?').to_owned();
+    let properties: Map<String, Value> = fields.iter().map(|(field, schema)| (name(field), schema.clone())).collect();
+    let required: Vec<&str> = fields.iter().map(|(field, _)| *field).filter(|field| !field.ends_with('?')).collect();
+    json!({ "type": "object", "properties": properties, "required": required })
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+fn number() -> Value {
+    json!({ "type": "integer", "minimum": 0 })
+}
+fn boolean() -> Value {
+    json!({ "type": "boolean" })
+}
+fn moment() -> Value {
+    json!({ "type": "string", "format": "date-time" })
+}
+fn many(item: &Value) -> Value {
+    json!({ "type": "array", "items": item })
+}
+fn one_of(values: &[&str]) -> Value {
+    json!({ "type": "string", "enum": values })
+}
+
+fn others() -> impl Iterator<Item = (String, Value)> {
+    [basics(), identity(), running(), gateways()].into_iter().flatten().map(|(name, schema)| (name.to_owned(), schema))
+}
+
+fn basics() -> Vec<(&'static str, Value)> {
+    let (seq, actor) = (shape("Seq"), shape("Actor"));
+    let violation = object(&[("field", text()), ("message", text()), ("hint?", text())]);
+    let authz =
+        object(&[("at", seq.clone()), ("mode", one_of(&["rbac", "own", "system", "local"])), ("via", many(&seq))]);
+    vec![
+        (
+            "Seq",
+            json!({ "type": "integer", "minimum": 0, "description": "Position in the log, and version of an object." }),
+        ),
+        ("Digest", json!({ "type": "string", "pattern": "^[0-9a-f]{64}$" })),
+        (
+            "Actor",
+            object(&[
+                ("kind", one_of(&["system", "user", "serviceaccount", "mcptoken"])),
+                ("uid", text()),
+                ("name", text()),
+            ]),
+        ),
+        (
+            "Problem",
+            object(&[
+                ("type", text()),
+                ("title", text()),
+                ("status", number()),
+                ("detail", text()),
+                ("hint?", text()),
+                ("errors?", many(&violation)),
+                ("seq?", seq.clone()),
+            ]),
+        ),
+        ("Done", object(&[("outcome", text()), ("seq", seq.clone()), ("also?", many(&text()))])),
+        (
+            "HistoryItem",
+            object(&[
+                ("seq", seq),
+                ("at", moment()),
+                ("object", text()),
+                ("event", text()),
+                ("actor", actor.clone()),
+                ("onBehalfOf?", actor),
+                ("authz", authz),
+                ("changes", many(&text())),
+                ("hash", shape("Digest")),
+            ]),
+        ),
+    ]
+}
+
+fn identity() -> Vec<(&'static str, Value)> {
+    let (seq, actor) = (shape("Seq"), shape("Actor"));
+    vec![
+        ("LoginRequest", object(&[("email", text()), ("password", json!({ "type": "string", "format": "password" }))])),
+        ("LoginAnswer", object(&[("token", text()), ("expiresAt", moment()), ("user", text())])),
+        (
+            "Me",
+            object(&[
+                ("actor", actor.clone()),
+                ("owner?", actor.clone()),
+                ("project?", text()),
+                ("groups?", many(&text())),
+                ("rights", many(&text())),
+                ("expiresAt?", moment()),
+                ("seq", seq.clone()),
+            ]),
+        ),
+        (
+            "Introspection",
+            object(&[
+                ("active", boolean()),
+                ("reason?", text()),
+                ("uid?", text()),
+                ("name?", text()),
+                ("project?", text()),
+                ("owner?", actor),
+                ("expiresAt?", moment()),
+                ("via?", many(&seq)),
+                ("seq", seq),
+            ]),
+        ),
+    ]
+}
+
+fn running() -> Vec<(&'static str, Value)> {
+    let entry = [
+        ("at", moment()),
+        ("kind", text()),
+        ("method?", text()),
+        ("actor?", shape("Actor")),
+        ("owner?", shape("Actor")),
+        ("tokenSha?", shape("Digest")),
+        ("project?", text()),
+        ("session?", text()),
+        ("server?", text()),
+        ("tool?", text()),
+        ("allowed", boolean()),
+        ("seq", shape("Seq")),
+        ("via?", many(&shape("Seq"))),
+        ("outcome", text()),
+        ("reason?", text()),
+        ("durationUs", number()),
+        ("requestBytes", number()),
+        ("answerBytes", number()),
+        ("arguments?", shape("Digest")),
+    ];
+    let item: Vec<(&str, Value)> = [("position", number())].into_iter().chain(entry.clone()).collect();
+    let instance = object(&[
+        ("name", text()),
+        ("server", text()),
+        ("state", one_of(&["STARTING", "RUNNING", "BACKOFF", "FAILED", "STOPPED"])),
+        ("pid?", number()),
+        ("era?", one_of(&["legacy", "modern"])),
+        ("since?", moment()),
+        ("restarts", number()),
+        ("lastError?", text()),
+    ]);
+    let objects = json!({ "type": "object", "additionalProperties": number() });
+    let status = object(&[
+        ("version", text()),
+        ("seq", shape("Seq")),
+        ("log", text()),
+        ("objects", objects),
+        ("instances", many(&shape("Instance"))),
+    ]);
+    vec![("AuditEntry", object(&entry)), ("AuditItem", object(&item)), ("Instance", instance), ("Status", status)]
+}
+
+fn gateways() -> Vec<(&'static str, Value)> {
+    let filter = object(&[("allow?", many(&text())), ("deny?", many(&text()))]);
+    let server = object(&[
+        ("uid", text()),
+        ("name", text()),
+        ("description?", json!({ "type": ["string", "null"] })),
+        ("tools?", filter.clone()),
+        ("projectTools?", filter),
+        ("version", shape("Seq")),
+    ]);
+    let caller = object(&[("actor", shape("Actor")), ("owner?", shape("Actor")), ("tokenSha?", shape("Digest"))]);
+    let project = object(&[
+        ("uid", text()),
+        ("name", text()),
+        ("instructions?", json!({ "type": ["string", "null"] })),
+        ("toolNames", one_of(&["prefixed", "unprefixed"])),
+        ("servers", many(&server)),
+        ("version", shape("Seq")),
+    ]);
+    let view = object(&[("project", project), ("caller", caller), ("via", many(&shape("Seq"))), ("seq", shape("Seq"))]);
+    let rpc = object(&[
+        ("jsonrpc", json!({ "const": "2.0" })),
+        ("id?", json!({})),
+        ("method?", text()),
+        ("params?", json!({})),
+        ("result?", json!({})),
+        ("error?", json!({})),
+    ]);
+    vec![("AdmittedView", view), ("JsonRpc", rpc)]
+}
