@@ -13,6 +13,7 @@ mod reference;
 mod session;
 mod table;
 mod test_mcp;
+mod tree;
 mod verbs;
 
 use std::process::ExitCode;

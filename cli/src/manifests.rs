@@ -34,6 +34,8 @@ pub struct Document {
     pub version: Option<Seq>,
     /// The document in its normal form, without what is write-only.
     pub normal: Map<String, Value>,
+    /// Objects that it refers to, its project among them.
+    pub refers: Vec<(Kind, String)>,
     /// File and place in it, for messages.
     pub place: String,
 }
@@ -146,9 +148,11 @@ impl Document {
         let read = manifest::read(fields.clone()).map_err(|violations| unreadable(&place, &fields, &violations))?;
         let normal =
             normal(read.kind, read.name.as_str(), read.project.as_ref().map(|p| p.as_str()), read.body.spec_fields());
-        let target =
-            Target { kind: read.kind, name: read.name.to_string(), project: read.project.map(|p| p.to_string()) };
-        Ok(Self { target, fields, version: read.resource_version, normal, place })
+        let project = read.project.map(|p| p.to_string());
+        let used = read.body.refs().into_iter().map(|used| (used.kind, used.name.to_string()));
+        let refers = used.chain(project.iter().map(|project| (Kind::Project, project.clone()))).collect();
+        let target = Target { kind: read.kind, name: read.name.to_string(), project };
+        Ok(Self { target, fields, version: read.resource_version, normal, refers, place })
     }
 }
 

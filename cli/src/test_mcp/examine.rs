@@ -198,9 +198,12 @@ fn trouble(method: &str, reply: Reply) -> Trouble {
 }
 
 fn other(method: &str, status: StatusCode, text: &str) -> Trouble {
+    let text = text.lines().next().unwrap_or_default();
     if status.is_success() {
         Trouble::contract(format!("{method} is answered with what is no JSON-RPC: {text}"))
     } else {
-        Trouble::unreachable(format!("{method} is answered with HTTP {status}: {text}"))
+        Trouble::unreachable(
+            format!("{method} is answered with HTTP {status}: {text}").trim_end_matches(": ").to_owned(),
+        )
     }
 }

@@ -1,5 +1,8 @@
 //! `mcpctl apply`: makes objects what their manifests say.
+use std::collections::BTreeSet;
+
 use mcpctl_api::client::Write;
+use mcpctl_core::kinds::Kind;
 
 use super::InProject;
 use super::create::dry;
@@ -33,15 +36,23 @@ impl Apply {
         let session = global.session()?;
         let documents = self.sources.read(&session, self.project.name())?;
         let write = if self.dry_run { Write::DryRun } else { Write::Real };
+        let mut made = BTreeSet::new();
         let mut refused = 0;
         for document in &documents {
             match apply(&session, document, write).await {
-                Ok(()) => {}
+                Ok(outcome) => made.extend((outcome == "created").then(|| key(document))),
                 Err(failure) if failure.is_silent() => return Err(failure),
-                Err(failure) => {
-                    failure.about(&document.target.to_string()).report();
-                    refused += 1;
-                }
+                Err(failure) => match document.refers.iter().find(|refer| made.contains(refer)) {
+                    // Nothing was made, so what is built on it can't be decided.
+                    Some((kind, name)) if self.dry_run => {
+                        made.insert(key(document));
+                        out::print(&format!("{} undecided: it needs {kind}/{name} (dry run)\n", document.target))?;
+                    }
+                    _ => {
+                        failure.about(&document.target.to_string()).report();
+                        refused += 1;
+                    }
+                },
             }
         }
         match refused {
@@ -52,12 +63,17 @@ impl Apply {
     }
 }
 
-async fn apply(session: &Session, document: &Document, write: Write) -> Done {
+fn key(document: &Document) -> (Kind, String) {
+    (document.target.kind, document.target.name.clone())
+}
+
+/// Says what came of it, and gives it back.
+async fn apply(session: &Session, document: &Document, write: Write) -> Done<String> {
     let target = &document.target;
     let changed = session.client.apply(target, document.fields.clone(), document.version, write).await?;
     out::print(&format!("{target} {}{}\n", changed.outcome, dry(write)))?;
-    match changed.token() {
-        Some(token) => out::print(&format!("  token, shown once: {token}\n")),
-        None => Ok(()),
+    if let Some(token) = changed.token() {
+        out::print(&format!("  token, shown once: {token}\n"))?;
     }
+    Ok(changed.outcome)
 }

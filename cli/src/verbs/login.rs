@@ -4,7 +4,7 @@ use mcpctl_core::plaintext::Plaintext;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::failure::{Done, Failure};
-use crate::home::{Context, Credential, Home};
+use crate::home::{Context, Credential, DEFAULT_API, DEFAULT_GATEWAY, Home};
 use crate::session::Global;
 use crate::{flags, format, out};
 
@@ -65,7 +65,9 @@ impl Login {
         if let Some((name, context)) = known.iter().find(|(_, context)| same(context)) {
             return Ok((name.clone(), context.clone()));
         }
-        let gateway = address.is_loopback().then(|| crate::home::DEFAULT_GATEWAY.to_owned());
+        // Both on their usual ports of this machine: the one is beside the other.
+        let usual = address.to_string() == DEFAULT_API;
+        let gateway = usual.then(|| DEFAULT_GATEWAY.to_owned());
         Ok((address.authority(), Context { api: address.to_string(), gateway, project: None }))
     }
 

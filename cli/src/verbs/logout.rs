@@ -16,7 +16,7 @@ impl Logout {
     pub async fn run(self, global: &Global) -> Done {
         let session = global.session()?;
         let home = Home::find()?;
-        if home.credentials()?.get(&session.context).is_none() {
+        if !home.credentials()?.contains_key(&session.context) {
             out::note(&format!("Context {} is not logged in.", session.context));
             return Ok(());
         }

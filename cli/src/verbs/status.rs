@@ -1,5 +1,5 @@
 //! `mcpctl status`: whether control plane, gateway and servers are well.
-use mcpctl_api::client::{Address, Client};
+use mcpctl_api::client::{Address, Client, InvalidAddress};
 use serde_json::json;
 
 use super::get::instance_table;
@@ -58,18 +58,21 @@ impl Gateway {
 /// The gateway is asked without the bearer: it needs none to say how it is.
 async fn gateway(session: &Session) -> Option<Gateway> {
     let address = session.gateway.clone()?;
-    let parsed: Result<Address, _> = address.parse();
-    let client = parsed.map_err(Failure::from).and_then(|address| Ok(Client::new(address, None)?));
-    let (seq, trouble) = match client {
-        Err(failure) => (None, Some(failure)),
-        Ok(client) => match client.healthz().await {
-            Ok(health) if health.status == 200 => (health.revision.map(|seq| seq.0), None),
-            Ok(health) => (None, Some(Failure::new(format!("it answers with HTTP {}", health.status)))),
-            Err(_) => (None, Some(Failure::new("it does not answer"))),
-        },
+    let (seq, trouble) = match ask(&address).await {
+        Ok(seq) => (seq, None),
+        Err(trouble) => (None, Some(trouble)),
     };
-    let trouble = trouble.map(|failure| failure.to_string().trim_start_matches("error: ").to_owned());
     Some(Gateway { address, seq, trouble })
+}
+
+async fn ask(address: &str) -> Result<Option<u64>, String> {
+    let parsed: Address = address.parse().map_err(|error: InvalidAddress| error.to_string())?;
+    let client = Client::new(parsed, None).map_err(|error| error.to_string())?;
+    match client.healthz().await {
+        Ok(health) if health.status == 200 => Ok(health.revision.map(|seq| seq.0)),
+        Ok(health) => Err(format!("answers with HTTP {}", health.status)),
+        Err(_) => Err("does not answer".to_owned()),
+    }
 }
 
 fn text(session: &Session, plane: &mcpctl_api::wire::Status, gateway: Option<&Gateway>, me: Option<&str>) -> String {
