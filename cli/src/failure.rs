@@ -49,6 +49,13 @@ impl Failure {
         self
     }
 
+    /// One more line about what happened.
+    #[must_use]
+    pub fn note(mut self, line: impl Into<String>) -> Self {
+        self.details.push(line.into());
+        self
+    }
+
     /// What is wrong with which field, one line each.
     #[must_use]
     pub fn fields(mut self, violations: &[Violation]) -> Self {
@@ -64,10 +71,6 @@ impl Failure {
         self
     }
 
-    /// Whether the reader of the output went away.
-    pub const fn is_silent(&self) -> bool {
-        self.message.is_none()
-    }
 
     /// Says it on the standard error.
     pub fn report(&self) {

@@ -30,12 +30,8 @@ pub struct Document {
     pub target: Target,
     /// The document as it was written: what is write-only is still in it.
     pub fields: Map<String, Value>,
-    /// The version that its author read.
-    pub version: Option<Seq>,
     /// The document in its normal form, without what is write-only.
     pub normal: Map<String, Value>,
-    /// Objects that it refers to, its project among them.
-    pub refers: Vec<(Kind, String)>,
     /// File and place in it, for messages.
     pub place: String,
 }
@@ -148,11 +144,9 @@ impl Document {
         let read = manifest::read(fields.clone()).map_err(|violations| unreadable(&place, &fields, &violations))?;
         let normal =
             normal(read.kind, read.name.as_str(), read.project.as_ref().map(|p| p.as_str()), read.body.spec_fields());
-        let project = read.project.map(|p| p.to_string());
-        let used = read.body.refs().into_iter().map(|used| (used.kind, used.name.to_string()));
-        let refers = used.chain(project.iter().map(|project| (Kind::Project, project.clone()))).collect();
-        let target = Target { kind: read.kind, name: read.name.to_string(), project };
-        Ok(Self { target, fields, version: read.resource_version, normal, refers, place })
+        let target =
+            Target { kind: read.kind, name: read.name.to_string(), project: read.project.map(|p| p.to_string()) };
+        Ok(Self { target, fields, normal, place })
     }
 }
 

@@ -1,4 +1,4 @@
-//! `docs/cli.md`: the help of every command as one page. The page is the snapshot that the help is tested against.
+//! `docs/reference/cli.md`: the help of every command as one page. The page is the snapshot that the help is tested against.
 use clap::{Command, CommandFactory};
 
 use crate::verbs::Cli;
@@ -8,7 +8,7 @@ const WIDTH: usize = 110;
 
 /// The whole page.
 fn page() -> String {
-    let mut text = "# mcpctl, command by command\n\nWritten by the code from the help texts: `UPDATE_GOLDEN=1 cargo test -p mcpctl-cli reference` writes it anew.\n".to_owned();
+    let mut text = "# mcpctl, command by command\n\nWritten by the code from the help texts: `MCPCTL_REGENERATE=1 cargo test -p mcpctl-cli reference` writes it anew.\n".to_owned();
     let mut root = Cli::command().term_width(WIDTH).color(clap::ColorChoice::Never);
     root.build();
     section(&mut root, &mut text);
@@ -27,16 +27,16 @@ fn section(command: &mut Command, text: &mut String) {
 
 #[test]
 fn the_page_says_what_the_help_says() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cli.md");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/cli.md");
     let page = page();
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+    if std::env::var_os("MCPCTL_REGENERATE").is_some() {
         std::fs::write(&path, &page).unwrap();
     }
     let stored = std::fs::read_to_string(&path).unwrap_or_default();
     let difference = similar::TextDiff::from_lines(stored.as_str(), page.as_str()).unified_diff().to_string();
     assert!(
         difference.is_empty(),
-        "docs/cli.md is not what the help says (UPDATE_GOLDEN=1 writes it anew):\n{difference}"
+        "docs/reference/cli.md is not what the help says (MCPCTL_REGENERATE=1 writes it anew):\n{difference}"
     );
 }
 

@@ -8,6 +8,6 @@ mod transport;
 
 pub use address::{Address, InvalidAddress};
 pub use error::ClientError;
-pub use objects::{Changed, Target, Write};
+pub use objects::{Applied, BATCH_MAX, Changed, Target, Write};
 pub use observe::{AuditFilter, AuditItem, Health, LogLines};
 pub use transport::{Client, http_client};

@@ -3,7 +3,8 @@ use mcpctl_core::ids::Seq;
 use mcpctl_core::kinds::Kind;
 use mcpctl_core::resource::Scope;
 use reqwest::Method;
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::transport::Ask;
@@ -56,6 +57,19 @@ impl Changed {
         self.object.get("token").and_then(Value::as_str)
     }
 }
+
+/// One of several objects that were applied together.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Applied {
+    /// `created`, `changed` or `unchanged`.
+    pub outcome: String,
+    /// The raw token, when one was drawn.
+    #[serde(default)]
+    pub token: Option<String>,
+}
+
+/// Most manifests that are applied together.
+pub const BATCH_MAX: usize = 1_000;
 
 fn plural(kind: Kind) -> &'static str {
     kind.names().plural
@@ -132,6 +146,21 @@ impl Client {
     ) -> Result<Changed, ClientError> {
         let url = dry(self.object_url(target, &[]), write);
         self.changed(Ask::mutation(Method::PUT, url, Some(manifest.into())).only_if(version)).await
+    }
+
+    /// Makes several objects what their manifests say: all of them, or none. The answers are in the order of the manifests.
+    ///
+    /// # Errors
+    /// See [`ClientError`]. The fields of a refusal begin with `items[N]`.
+    pub async fn apply_all(&self, manifests: &[Map<String, Value>], write: Write) -> Result<Vec<Applied>, ClientError> {
+        let url = dry(self.address().api(&["apply"]), write);
+        let body = json!({ "items": manifests });
+        let list: List<Applied> = self.json(Ask::mutation(Method::POST, url, Some(body))).await?.body;
+        if list.items.len() == manifests.len() {
+            Ok(list.items)
+        } else {
+            Err(self.odd(format!("it answers about {} of {} manifests", list.items.len(), manifests.len())))
+        }
     }
 
     async fn changed(&self, ask: Ask) -> Result<Changed, ClientError> {

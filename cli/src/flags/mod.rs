@@ -15,8 +15,9 @@ pub fn command(kind: Kind) -> Command {
     let untyped = kind.untyped();
     let names = kind.names();
     let mut command = Command::new(names.singular)
-        .about(untyped.summary().trim_end_matches('.').to_owned())
-        .visible_aliases(names.short.iter().copied().chain((names.plural != names.singular).then_some(names.plural)))
+        .about(about(kind))
+        // Not visible: completion would offer the short noun in place of the kind.
+        .aliases(names.short.iter().copied().chain((names.plural != names.singular).then_some(names.plural)))
         .after_help(format!("As a manifest, for `mcpctl apply -f`:\n\n{}", indented(untyped.example())))
         .arg(Arg::new("NAME").required(true).help("Name of the object"));
     for field in fields(kind) {
@@ -51,6 +52,15 @@ pub fn command(kind: Kind) -> Command {
                 .value_parser(["json", "yaml", "name"])
                 .help("What to print of it"),
         )
+}
+
+/// What a kind is, and its short noun.
+fn about(kind: Kind) -> String {
+    let summary = kind.untyped().summary().trim_end_matches('.');
+    match kind.names().short.first() {
+        Some(short) => format!("{summary} [{short}]"),
+        None => summary.to_owned(),
+    }
 }
 
 fn indented(text: &str) -> String {

@@ -1,12 +1,11 @@
-//! `mcpctl apply`: makes objects what their manifests say.
-use std::collections::BTreeSet;
-
-use mcpctl_api::client::Write;
-use mcpctl_core::kinds::Kind;
+//! `mcpctl apply`: makes objects what their manifests say, all of them or none.
+use mcpctl_api::client::{BATCH_MAX, ClientError, Write};
+use mcpctl_core::refusal::Violation;
+use serde_json::{Map, Value};
 
 use super::InProject;
 use super::create::dry;
-use crate::failure::{Done, FAILED, Failure};
+use crate::failure::{Done, Failure};
 use crate::manifests::{Document, Sources};
 use crate::out;
 use crate::session::{Global, Session};
@@ -19,8 +18,8 @@ Examples:
   mcpctl apply -f manifests/ --dry-run
   mcpctl get server everything -o yaml | mcpctl apply -f -
 
-Documents may stand in any order: what others refer to is applied first. When one is refused, the others are applied
-all the same, and the exit code is 1.")]
+Documents may stand in any order: what others refer to is applied first. All of them are applied, or none: when one is
+refused, nothing changes, and the refusal names it.")]
 pub struct Apply {
     #[command(flatten)]
     sources: Sources,
@@ -36,44 +35,47 @@ impl Apply {
         let session = global.session()?;
         let documents = self.sources.read(&session, self.project.name())?;
         let write = if self.dry_run { Write::DryRun } else { Write::Real };
-        let mut made = BTreeSet::new();
-        let mut refused = 0;
-        for document in &documents {
-            match apply(&session, document, write).await {
-                Ok(outcome) => made.extend((outcome == "created").then(|| key(document))),
-                Err(failure) if failure.is_silent() => return Err(failure),
-                Err(failure) => match document.refers.iter().find(|refer| made.contains(refer)) {
-                    // Nothing was made, so what is built on it can't be decided.
-                    Some((kind, name)) if self.dry_run => {
-                        made.insert(key(document));
-                        out::print(&format!("{} undecided: it needs {kind}/{name} (dry run)\n", document.target))?;
-                    }
-                    _ => {
-                        failure.about(&document.target.to_string()).report();
-                        refused += 1;
-                    }
-                },
-            }
+        for (number, batch) in documents.chunks(BATCH_MAX).enumerate() {
+            apply(&session, batch, write).await.map_err(|failure| match number {
+                0 => failure,
+                _ => failure
+                    .hint(format!("the first {} documents are applied; apply the rest again", number * BATCH_MAX)),
+            })?;
         }
-        match refused {
-            0 => Ok(()),
-            1 if documents.len() == 1 => Err(Failure::silent(FAILED)),
-            _ => Err(Failure::new(format!("{refused} of {} documents were refused", documents.len()))),
-        }
+        Ok(())
     }
 }
 
-fn key(document: &Document) -> (Kind, String) {
-    (document.target.kind, document.target.name.clone())
+async fn apply(session: &Session, batch: &[Document], write: Write) -> Done {
+    let manifests: Vec<Map<String, Value>> = batch.iter().map(|document| document.fields.clone()).collect();
+    let applied = session.client.apply_all(&manifests, write).await.map_err(|error| refusal(batch, error))?;
+    let mut text = String::new();
+    for (document, applied) in batch.iter().zip(applied) {
+        text.push_str(&format!("{} {}{}\n", document.target, applied.outcome, dry(write)));
+        if let Some(token) = applied.token {
+            text.push_str(&format!("  token, shown once: {token}\n"));
+        }
+    }
+    out::print(&text)
 }
 
-/// Says what came of it, and gives it back.
-async fn apply(session: &Session, document: &Document, write: Write) -> Done<String> {
-    let target = &document.target;
-    let changed = session.client.apply(target, document.fields.clone(), document.version, write).await?;
-    out::print(&format!("{target} {}{}\n", changed.outcome, dry(write)))?;
-    if let Some(token) = changed.token() {
-        out::print(&format!("  token, shown once: {token}\n"))?;
+/// The control plane counts documents; their author knows them by file and place.
+fn refusal(batch: &[Document], mut error: ClientError) -> Failure {
+    if let ClientError::Refused(problem) = &mut error {
+        for violation in &mut problem.errors {
+            placed(violation, batch);
+        }
     }
-    Ok(changed.outcome)
+    let failure = Failure::from(error);
+    if batch.len() > 1 { failure.note("nothing was applied") } else { failure }
+}
+
+fn placed(violation: &mut Violation, batch: &[Document]) {
+    let Some((index, field)) = violation.field.strip_prefix("items[").and_then(|rest| rest.split_once(']')) else {
+        return;
+    };
+    let Some(document) = index.parse().ok().and_then(|index: usize| batch.get(index)) else { return };
+    let field = field.trim_start_matches('.');
+    violation.field =
+        format!("{} ({}){}{field}", document.target, document.place, if field.is_empty() { "" } else { " " });
 }
