@@ -71,7 +71,6 @@ impl Failure {
         self
     }
 
-
     /// Says it on the standard error.
     pub fn report(&self) {
         if self.message.is_some() {

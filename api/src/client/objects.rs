@@ -76,7 +76,7 @@ fn plural(kind: Kind) -> &'static str {
 }
 
 /// A token reaches what lives in its project only by the path below that project.
-fn path<'a>(kind: Kind, project: Option<&'a str>) -> Vec<&'a str> {
+fn path(kind: Kind, project: Option<&str>) -> Vec<&str> {
     match (kind.scope(), project) {
         (Scope::Project, Some(project)) => vec!["projects", project, plural(kind)],
         _ => vec![plural(kind)],

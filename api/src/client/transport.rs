@@ -268,6 +268,10 @@ impl Waits {
 }
 
 #[cfg(test)]
+#[path = "transport_tests.rs"]
+mod conversations;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

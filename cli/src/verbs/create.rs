@@ -118,9 +118,11 @@ fn print(session: &Session, target: &Target, changed: &Changed, write: Write, ou
             out::print(&text)
         }
         (None, Some(token)) => {
-            out::note(&said);
             out::print(&format!("{token}\n"))?;
-            usage_of_token(session, target);
+            if out::is_terminal() {
+                out::note(&said);
+                usage_of_token(session, target);
+            }
             Ok(())
         }
         (None, None) => out::print(&format!("{said}\n")),
@@ -130,10 +132,8 @@ fn print(session: &Session, target: &Target, changed: &Changed, write: Write, ou
 /// What a person does next with a token.
 fn usage_of_token(session: &Session, target: &Target) {
     let (Some(gateway), Some(project)) = (&session.gateway, &target.project) else { return };
-    if out::is_terminal() {
-        let endpoint = format!("{}/projects/{project}/mcp", gateway.trim_end_matches('/'));
-        out::note(&format!("It is shown this once. Try it:\n  MCPCTL_TOKEN=<token> mcpctl test mcp {endpoint}"));
-    }
+    let endpoint = format!("{}/projects/{project}/mcp", gateway.trim_end_matches('/'));
+    out::note(&format!("It is shown this once. Try it:\n  MCPCTL_TOKEN=<token> mcpctl test mcp {endpoint}"));
 }
 
 /// What stands behind an outcome that did not happen.
