@@ -2,12 +2,15 @@
 mod account;
 mod address;
 mod error;
+pub(crate) mod gateway_wire;
 mod objects;
 mod observe;
+mod remote_plane;
 mod transport;
 
 pub use address::{Address, InvalidAddress};
 pub use error::ClientError;
 pub use objects::{Applied, BATCH_MAX, Changed, Target, Write};
 pub use observe::{AuditFilter, AuditItem, Health, LogLines};
+pub use remote_plane::RemotePlane;
 pub use transport::{Client, http_client};

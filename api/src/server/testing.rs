@@ -24,23 +24,23 @@ use crate::plane::CallerBearer;
 use crate::upstream::{Fleet, FleetLimits};
 
 /// The parts.
-pub(super) struct Tried {
-    pub(super) published: Published,
-    pub(super) writer: Writer,
-    pub(super) log: Arc<dyn LogReader>,
-    pub(super) fleet: Arc<Fleet>,
-    pub(super) audit: Arc<AuditLog>,
-    pub(super) plane: Arc<LocalPlane>,
+pub(crate) struct Tried {
+    pub(crate) published: Published,
+    pub(crate) writer: Writer,
+    pub(crate) log: Arc<dyn LogReader>,
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) audit: Arc<AuditLog>,
+    pub(crate) plane: Arc<LocalPlane>,
     _folder: tempfile::TempDir,
 }
 
 /// The administrator, and a member of project `web` without any other right.
-pub(super) const ADMIN: &str = "admin@example.com";
-pub(super) const MEMBER: &str = "member@example.com";
+pub(crate) const ADMIN: &str = "admin@example.com";
+pub(crate) const MEMBER: &str = "member@example.com";
 
 impl Tried {
     /// Users, and the projects `web` (server `mcpctl`, embedded) and `other` (server `hidden`).
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let (log, published) = (MemoryLog::default(), Published::new(State::default()));
         let reader = log.reader();
         let (writer, _) = Writer::start(Box::new(log), published.clone()).unwrap();
@@ -70,13 +70,13 @@ impl Tried {
     }
 
     /// A user as an actor.
-    pub(super) fn user(&self, name: &str) -> Actor {
+    pub(crate) fn user(&self, name: &str) -> Actor {
         let object = self.object(Kind::User, None, name);
         Actor { kind: ActorKind::User, uid: object.meta.uid, name: name.to_owned() }
     }
 
     /// An object that is there.
-    pub(super) fn object(&self, kind: Kind, project: Option<&str>, name: &str) -> Arc<Object> {
+    pub(crate) fn object(&self, kind: Kind, project: Option<&str>, name: &str) -> Arc<Object> {
         let state = self.published.load();
         let project = project.map(|project| self.object(Kind::Project, None, project).meta.uid);
         let name = Name::parse(kind.untyped().name_rule(), name).unwrap();
@@ -84,7 +84,7 @@ impl Tried {
     }
 
     /// Applies a manifest as somebody.
-    pub(super) async fn apply_as(
+    pub(crate) async fn apply_as(
         &self,
         caller: &Actor,
         fields: Value,
@@ -96,7 +96,7 @@ impl Tried {
     }
 
     /// Applies a manifest as the administrator.
-    pub(super) async fn apply(&self, fields: Value) -> Committed {
+    pub(crate) async fn apply(&self, fields: Value) -> Committed {
         self.apply_as(&self.user(ADMIN), fields, Vec::new()).await.unwrap()
     }
 
@@ -105,14 +105,14 @@ impl Tried {
     }
 
     /// Deletes or acts as the administrator.
-    pub(super) async fn give(&self, kind: Kind, project: Option<&str>, name: &str, deed: Deed) {
+    pub(crate) async fn give(&self, kind: Kind, project: Option<&str>, name: &str, deed: Deed) {
         let label = |text| Name::parse(NameRule::Label, text).unwrap();
         let name = Name::parse(kind.untyped().name_rule(), name).unwrap();
         self.submit(&self.user(ADMIN), Command { kind, name, project: project.map(label), deed }).await.unwrap();
     }
 
     /// A token of project `web`, owned by somebody.
-    pub(super) async fn token(&self, owner: &str, name: &str, rbac: &str) -> CallerBearer {
+    pub(crate) async fn token(&self, owner: &str, name: &str, rbac: &str) -> CallerBearer {
         let (raw, mint) = mint_token::draw_token();
         let fields = json!({ "kind": "mcptoken", "name": name, "project": "web", "rbac": rbac });
         let mint: AnyAction = Box::new(mint);
@@ -126,12 +126,12 @@ impl Tried {
     }
 
     /// Revokes a token of project `web`.
-    pub(super) async fn revoke(&self, name: &str) {
+    pub(crate) async fn revoke(&self, name: &str) {
         self.give(Kind::McpToken, Some("web"), name, Deed::Act(Box::new(McpTokenAction::Revoke))).await;
     }
 
     /// A login of a user.
-    pub(super) async fn login(&self, user: &str) -> CallerBearer {
+    pub(crate) async fn login(&self, user: &str) -> CallerBearer {
         let (raw, digest) = mint_token::draw_login();
         let open = UserAction::OpenLogin { digest, expires_at: clock::now().plus_millis(60_000) };
         let name = Name::parse(NameRule::Email, user).unwrap();

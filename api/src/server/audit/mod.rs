@@ -5,8 +5,10 @@ mod log_tests;
 mod query;
 #[cfg(test)]
 mod query_tests;
+mod route;
 mod text;
 
 pub use log::{AuditFigures, AuditLog};
 pub use query::{AuditQuery, LIMIT_MAX, RIGHT, read_entry};
+pub use route::routes;
 pub(super) use text::harmless;

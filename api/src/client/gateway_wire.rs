@@ -1,0 +1,234 @@
+//! What goes between a gateway and the control plane: admissions, the lines of a watch, failures of servers.
+use mcpctl_core::ids::Seq;
+use serde::{Deserialize, Serialize};
+
+use crate::plane::{Caller, Denial, ProjectView};
+use crate::upstream::UpstreamError;
+use crate::wire::Problem;
+
+/// Between two pings of a watch.
+pub(crate) const PING_MS: u64 = 200;
+/// Whose conversation with a server it is: base64url of [`Conversation`] in JSON.
+pub(crate) const CONVERSATION: &str = "mcpctl-conversation";
+/// How a call is made: base64url of [`CallOptions`] in JSON.
+pub(crate) const CALL: &str = "mcpctl-call";
+/// Method that is answered by the proxy itself: what the server said of itself.
+pub(crate) const HANDSHAKE: &str = "mcpctl/handshake";
+/// Type of the event with which a stream says that the server failed; its data is a [`Failure`].
+pub(crate) const FAILED_EVENT: &str = "failed";
+
+/// `GET /projects/<p>/view`: the caller may open the project.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct AdmittedView {
+    pub(crate) project: ProjectView,
+    pub(crate) caller: Caller,
+    pub(crate) via: Vec<Seq>,
+    pub(crate) seq: Seq,
+}
+
+/// One line of `GET /projects/<p>/watch`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct WatchLine {
+    /// Seq of the state.
+    pub(crate) seq: Seq,
+    /// What happened.
+    #[serde(flatten)]
+    pub(crate) what: Happened,
+}
+
+/// What a line of a watch says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub(crate) enum Happened {
+    /// Nothing; the stream is open for so long by the sender's clock.
+    #[serde(rename_all = "camelCase")]
+    Ping {
+        /// Milliseconds since the stream was asked for, as the sender saw it.
+        open_ms: u64,
+    },
+    /// What was admitted is not any more as it was: ask again.
+    Event,
+    /// The access has ended.
+    Cut {
+        /// Why.
+        denial: DenialWire,
+    },
+    /// Something may have been missed: ask again.
+    Resync,
+    /// Something that a later version says. Nothing is known to be unaffected.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A denial that comes back as the same denial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "denied", content = "detail", rename_all = "kebab-case")]
+pub(crate) enum DenialWire {
+    NotAToken(String),
+    Ended(String),
+    OtherProject,
+    Forbidden(String),
+    NoProject(String),
+    Unavailable(String),
+}
+
+impl From<&Denial> for DenialWire {
+    fn from(denial: &Denial) -> Self {
+        match denial {
+            Denial::NotAToken(what) => Self::NotAToken((*what).to_owned()),
+            Denial::Ended(how) => Self::Ended((*how).to_owned()),
+            Denial::OtherProject => Self::OtherProject,
+            Denial::Forbidden(what) => Self::Forbidden(what.clone()),
+            Denial::NoProject(name) => Self::NoProject(name.clone()),
+            Denial::Unavailable(why) => Self::Unavailable(why.clone()),
+        }
+    }
+}
+
+impl From<DenialWire> for Denial {
+    fn from(wire: DenialWire) -> Self {
+        match wire {
+            DenialWire::NotAToken(_) => Self::NotAToken("the bearer is neither a login nor a project token of mcpctl"),
+            DenialWire::Ended(how) => Self::Ended(ended(&how)),
+            DenialWire::OtherProject => Self::OtherProject,
+            DenialWire::Forbidden(what) => Self::Forbidden(what),
+            DenialWire::NoProject(name) => Self::NoProject(name),
+            DenialWire::Unavailable(why) => Self::Unavailable(why),
+        }
+    }
+}
+
+/// The ways in which a token ends, as the control plane says them.
+fn ended(how: &str) -> &'static str {
+    const WAYS: [&str; 5] = ["revoked", "expired", "unknown", "of a disabled user", "of a disabled or deleted owner"];
+    WAYS.into_iter().find(|way| *way == how).unwrap_or("no longer valid")
+}
+
+/// A problem document that also carries the denial.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct DenialProblem {
+    #[serde(flatten)]
+    pub(crate) problem: Problem,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) denial: Option<DenialWire>,
+}
+
+/// Whose conversation with a server it is, beyond the caller and the project.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Conversation {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) session: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) capabilities: Option<String>,
+}
+
+/// How a call is made, beyond its method and params.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct CallOptions {
+    pub(crate) progress: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) target: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) headers: Vec<(String, String)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) capabilities: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) timeout_ms: Option<u64>,
+}
+
+/// Why a server did not answer: [`UpstreamError`] for the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "failure", rename_all = "kebab-case")]
+pub(crate) enum Failure {
+    Unavailable { server: String, why: String },
+    TimedOut { server: String, seconds: u64 },
+    Protocol { server: String, what: String },
+    Busy { server: String, limit: u32 },
+    Gone { server: String },
+}
+
+impl From<UpstreamError> for Failure {
+    fn from(error: UpstreamError) -> Self {
+        match error {
+            UpstreamError::Unavailable { server, why } => Self::Unavailable { server, why },
+            UpstreamError::TimedOut { server, seconds } => Self::TimedOut { server, seconds },
+            UpstreamError::Protocol { server, what } => Self::Protocol { server, what },
+            UpstreamError::Busy { server, limit } => Self::Busy { server, limit },
+            UpstreamError::Gone { server } => Self::Gone { server },
+        }
+    }
+}
+
+impl From<Failure> for UpstreamError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Unavailable { server, why } => Self::Unavailable { server, why },
+            Failure::TimedOut { server, seconds } => Self::TimedOut { server, seconds },
+            Failure::Protocol { server, what } => Self::Protocol { server, what },
+            Failure::Busy { server, limit } => Self::Busy { server, limit },
+            Failure::Gone { server } => Self::Gone { server },
+        }
+    }
+}
+
+/// A problem document that also carries the failure.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct FailureProblem {
+    #[serde(flatten)]
+    pub(crate) problem: Problem,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) upstream: Option<Failure>,
+}
+
+/// Puts a value into a header.
+pub(crate) fn to_header<T: Serialize>(value: &T) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(serde_json::to_vec(value).unwrap_or_default())
+}
+
+/// Reads it back; `None` when it is none of ours.
+pub(crate) fn from_header<T: for<'de> Deserialize<'de>>(text: &str) -> Option<T> {
+    use base64::Engine as _;
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_a_watch_are_flat_and_unknown_ones_are_told_apart_from_pings() {
+        let line = WatchLine { seq: Seq(7), what: Happened::Ping { open_ms: 3 } };
+        assert_eq!(serde_json::to_string(&line).unwrap(), r#"{"seq":7,"kind":"ping","openMs":3}"#);
+        let later: WatchLine = serde_json::from_str(r#"{"seq":8,"kind":"quarantined","tool":"x"}"#).unwrap();
+        assert_eq!(later.what, Happened::Unknown);
+    }
+
+    #[test]
+    fn every_denial_comes_back_as_it_was() {
+        for denial in [
+            Denial::Ended("revoked"),
+            Denial::Ended("of a disabled or deleted owner"),
+            Denial::OtherProject,
+            Denial::Forbidden("x".to_owned()),
+            Denial::NoProject("p".to_owned()),
+            Denial::Unavailable("y".to_owned()),
+        ] {
+            let text = serde_json::to_string(&DenialWire::from(&denial)).unwrap();
+            let back: DenialWire = serde_json::from_str(&text).unwrap();
+            assert_eq!(Denial::from(back), denial, "{text}");
+        }
+    }
+
+    #[test]
+    fn headers_carry_any_text() {
+        let call = CallOptions { target: Some("a\r\nb: ä".to_owned()), timeout_ms: Some(5), ..CallOptions::default() };
+        let header = to_header(&call);
+        assert!(header.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)));
+        assert_eq!(from_header::<CallOptions>(&header), Some(call));
+        assert_eq!(from_header::<CallOptions>("%"), None);
+    }
+}

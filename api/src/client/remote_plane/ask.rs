@@ -1,0 +1,116 @@
+//! Requests to the control plane, each with the bearer of the caller that it is about.
+use mcpctl_core::ids::Seq;
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use url::Url;
+
+use super::super::Address;
+use super::super::gateway_wire::{AdmittedView, CONVERSATION, Conversation, DenialProblem, to_header};
+use crate::plane::{AuditEntry, CallerBearer, Denial};
+
+/// Most bytes of an answer that is no stream.
+pub(super) const ANSWER_BYTES_MAX: usize = 32 << 20;
+
+/// Knows the way.
+pub(super) struct Asker {
+    http: reqwest::Client,
+    address: Address,
+}
+
+impl Asker {
+    pub(super) const fn new(http: reqwest::Client, address: Address) -> Self {
+        Self { http, address }
+    }
+
+    fn request(&self, method: Method, url: Url, bearer: &CallerBearer) -> RequestBuilder {
+        let request = self.http.request(method, url);
+        // A bearer that fits into no header is no token: the control plane says so.
+        match HeaderValue::from_str(&format!("Bearer {}", bearer.expose())) {
+            Ok(mut value) => {
+                value.set_sensitive(true);
+                request.header(AUTHORIZATION, value)
+            }
+            Err(_) => request,
+        }
+    }
+
+    /// A request of one conversation with one server.
+    pub(super) fn proxy(
+        &self,
+        method: Method,
+        bearer: &CallerBearer,
+        (project, server): (&str, &str),
+        conversation: &Conversation,
+    ) -> RequestBuilder {
+        let mut url = self.address.api(&["mcp", "proxy"]);
+        url.query_pairs_mut().append_pair("project", project).append_pair("server", server);
+        let request = self.request(method, url, bearer).header(ACCEPT, "application/json, text/event-stream");
+        if *conversation == Conversation::default() {
+            return request;
+        }
+        request.header(CONVERSATION, to_header(conversation))
+    }
+
+    /// Whether the caller may open the project.
+    pub(super) async fn view(&self, bearer: &CallerBearer, project: &str) -> Result<AdmittedView, Denial> {
+        let url = self.address.api(&["projects", project, "view"]);
+        let response = self.request(Method::GET, url, bearer).send().await.map_err(|error| unavailable(&error))?;
+        let response = allowed(response).await?;
+        let bytes = body(response).await.map_err(Denial::Unavailable)?;
+        serde_json::from_slice(&bytes)
+            .map_err(|_| Denial::Unavailable("its answer can't be read; are both of the same version?".to_owned()))
+    }
+
+    /// The stream of what happens to the caller's access.
+    pub(super) async fn watch(&self, bearer: &CallerBearer, project: &str, from: Seq) -> Result<Response, Denial> {
+        let mut url = self.address.api(&["projects", project, "watch"]);
+        url.query_pairs_mut().append_pair("from", &from.to_string());
+        let response = self.request(Method::GET, url, bearer).send().await.map_err(|error| unavailable(&error))?;
+        allowed(response).await
+    }
+
+    /// Records an entry.
+    pub(super) async fn record(&self, bearer: &CallerBearer, project: &str, entry: &AuditEntry) -> Result<(), String> {
+        let url = self.address.api(&["projects", project, "audit"]);
+        let sent = self.request(Method::POST, url, bearer).json(entry).send().await;
+        let response = sent.map_err(|error| root_cause(&error))?;
+        let status = response.status();
+        if status.is_success() { Ok(()) } else { Err(format!("the control plane answered {status}")) }
+    }
+}
+
+/// The answer, when it is one of yes.
+async fn allowed(response: Response) -> Result<Response, Denial> {
+    let status = response.status();
+    if status == StatusCode::OK {
+        return Ok(response);
+    }
+    let bytes = body(response).await.unwrap_or_default();
+    let said = serde_json::from_slice::<DenialProblem>(&bytes).ok().and_then(|problem| problem.denial);
+    Err(said.map_or_else(|| Denial::Unavailable(format!("it answered {status}")), Denial::from))
+}
+
+/// The body of an answer that is no stream.
+pub(super) async fn body(mut response: Response) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| root_cause(&error))? {
+        if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
+            return Err(format!("an answer has more than {ANSWER_BYTES_MAX} bytes"));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+fn unavailable(error: &reqwest::Error) -> Denial {
+    Denial::Unavailable(root_cause(error))
+}
+
+/// The innermost cause says what happened; the outer ones repeat the address.
+pub(super) fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,389 @@
+//! Conversations with servers through the control plane's proxy, with the bearer of the caller.
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use mcpctl_core::ids::{Seq, Uid};
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::ask::{body, root_cause};
+use super::events::{Events, Parser};
+use crate::client::gateway_wire::{
+    CALL, CallOptions, Conversation, FAILED_EVENT, Failure, FailureProblem, HANDSHAKE, to_header,
+};
+use crate::plane::{CallerBearer, ProjectView};
+use crate::upstream::{
+    Call, CallSink, Era, Handshake, Reply, ServerMessage, Session, SessionKey, Sessions, UpstreamError,
+};
+
+/// Most conversations that are remembered; beyond that those that nobody holds are forgotten.
+const CONVERSATIONS_MAX: usize = 4096;
+/// How long a handshake and a notification may take.
+const SHORT: Duration = Duration::from_secs(60);
+/// The control plane waits for the server; this is for the way there and back.
+const GRACE: Duration = Duration::from_secs(5);
+/// Waits before messages are asked for again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Messages that a slow reader may leave lying.
+const MESSAGES_MAX: usize = 64;
+
+/// Conversations of one caller.
+pub(super) struct RemoteSessions {
+    shared: Arc<Shared>,
+    bearer: CallerBearer,
+}
+
+impl RemoteSessions {
+    pub(super) const fn new(shared: Arc<Shared>, bearer: CallerBearer) -> Self {
+        Self { shared, bearer }
+    }
+
+    /// The project of a key, as it was admitted for this caller.
+    fn project(&self, key: &SessionKey) -> Option<Arc<ProjectView>> {
+        let followed = self.shared.followed.lock();
+        let mut views =
+            followed.values().filter(|follow| follow.is_of(&self.bearer)).filter_map(|follow| follow.seen());
+        views.find(|view| view.uid == key.project)
+    }
+
+    fn remembered(&self, server: Uid, key: &SessionKey, version: Seq) -> Option<Arc<RemoteSession>> {
+        let known = self.shared.conversations.lock().get(&(self.bearer.digest(), server, key.clone())).cloned()?;
+        (known.is_open() && known.version == version).then_some(known)
+    }
+
+    fn remember(&self, server: Uid, key: &SessionKey, session: &Arc<RemoteSession>) {
+        let mut conversations = self.shared.conversations.lock();
+        if conversations.len() >= CONVERSATIONS_MAX {
+            conversations.retain(|_, other| other.is_open() && Arc::strong_count(other) > 1);
+        }
+        if conversations.len() < CONVERSATIONS_MAX {
+            conversations.insert((self.bearer.digest(), server, key.clone()), session.clone());
+        }
+    }
+}
+
+#[async_trait]
+impl Sessions for RemoteSessions {
+    async fn session(&self, server: Uid, key: &SessionKey) -> Result<Arc<dyn Session>, UpstreamError> {
+        let gone = || UpstreamError::Unavailable {
+            server: server.to_string(),
+            why: "the project was not admitted, or has no such server any more: try again".to_owned(),
+        };
+        let project = self.project(key).ok_or_else(gone)?;
+        let view = project.servers.iter().find(|view| view.uid == server).ok_or_else(gone)?;
+        if let Some(known) = self.remembered(server, key, view.version) {
+            return Ok(known);
+        }
+        let way = Way {
+            shared: Arc::downgrade(&self.shared),
+            bearer: self.bearer.clone(),
+            project: project.name.clone(),
+            server: view.name.clone(),
+            conversation: Conversation {
+                session: key.session.as_deref().map(str::to_owned),
+                capabilities: key.capabilities.as_deref().map(str::to_owned),
+            },
+        };
+        let session = Arc::new(RemoteSession::open(way, view.version).await?);
+        self.remember(server, key, &session);
+        Ok(session)
+    }
+
+    async fn end(&self, key: &SessionKey) {
+        let mut ended: Vec<Arc<RemoteSession>> = Vec::new();
+        self.shared.conversations.lock().retain(|(digest, _, of), session| {
+            let other = *digest != self.bearer.digest() || of != key;
+            if !other {
+                ended.push(session.clone());
+            }
+            other
+        });
+        for session in ended {
+            session.open.store(false, Ordering::Release);
+            if let Ok(request) = session.way.request(Method::DELETE) {
+                let _ = tokio::time::timeout(GRACE, request.send()).await;
+            }
+        }
+    }
+}
+
+/// The way to one server for one caller.
+#[derive(Clone)]
+struct Way {
+    shared: Weak<Shared>,
+    bearer: CallerBearer,
+    project: String,
+    server: String,
+    conversation: Conversation,
+}
+
+impl Way {
+    fn request(&self, method: Method) -> Result<RequestBuilder, UpstreamError> {
+        let shared = self.shared.upgrade().ok_or_else(|| self.unavailable("the gateway stops".to_owned()))?;
+        Ok(shared.ask.proxy(method, &self.bearer, (&self.project, &self.server), &self.conversation))
+    }
+
+    fn unavailable(&self, why: String) -> UpstreamError {
+        UpstreamError::Unavailable { server: self.server.clone(), why }
+    }
+
+    fn protocol(&self, what: &str) -> UpstreamError {
+        UpstreamError::Protocol { server: self.server.clone(), what: what.to_owned() }
+    }
+
+    /// Sends a message; the answer is one of success.
+    async fn send(&self, request: RequestBuilder, message: String) -> Result<Response, UpstreamError> {
+        let request = request.header(CONTENT_TYPE, "application/json").body(message);
+        let sent = request.send().await;
+        let response = sent.map_err(|error| self.unavailable(format!("control plane: {}", root_cause(&error))))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let again = response.headers().get(RETRY_AFTER).and_then(|seconds| seconds.to_str().ok()).map(str::to_owned);
+        if let (StatusCode::TOO_MANY_REQUESTS, Some(seconds)) = (status, again) {
+            // Not the server's fault, and no reason to begin the conversation anew.
+            return Err(
+                self.protocol(&format!("the control plane takes no more requests of this caller for {seconds} s"))
+            );
+        }
+        let bytes = body(response).await.unwrap_or_default();
+        let said: Option<FailureProblem> = serde_json::from_slice(&bytes).ok();
+        Err(match said {
+            Some(FailureProblem { upstream: Some(failure), .. }) => failure.into(),
+            Some(FailureProblem { problem, .. }) => self.unavailable(problem.detail),
+            None => self.unavailable(format!("the control plane answered {status}")),
+        })
+    }
+
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = Result<T, UpstreamError>> + Send,
+    ) -> Result<T, UpstreamError> {
+        let late = |_| UpstreamError::TimedOut { server: self.server.clone(), seconds: limit.as_secs() };
+        tokio::time::timeout(limit, work).await.map_err(late)?
+    }
+}
+
+/// One conversation.
+pub(super) struct RemoteSession {
+    way: Way,
+    version: Seq,
+    handshake: Handshake,
+    next_id: AtomicU64,
+    open: AtomicBool,
+    messages: broadcast::Sender<ServerMessage>,
+    listening: AtomicBool,
+    closed: CancellationToken,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Said {
+    era: Era,
+    version: String,
+    #[serde(default)]
+    server_info: Option<Box<RawValue>>,
+    #[serde(default)]
+    capabilities: Option<Box<RawValue>>,
+    #[serde(default)]
+    instructions: Option<String>,
+}
+
+/// A message of the proxy, one level deep.
+#[derive(Deserialize)]
+struct Envelope {
+    #[serde(default)]
+    id: Option<Box<RawValue>>,
+    #[serde(default)]
+    method: Option<String>,
+    #[serde(default)]
+    params: Option<Box<RawValue>>,
+    #[serde(default)]
+    result: Option<Box<RawValue>>,
+    #[serde(default)]
+    error: Option<Box<RawValue>>,
+}
+
+impl Envelope {
+    fn reply(self) -> Option<Reply> {
+        match (self.result, self.error) {
+            (Some(result), None) => Some(Reply::Result(result)),
+            (None, Some(error)) => Some(Reply::Error(error)),
+            _ => None,
+        }
+    }
+
+    fn message(self) -> Option<ServerMessage> {
+        let (method, params) = (self.method?.into(), self.params.map(Into::into));
+        Some(match self.id {
+            Some(id) => ServerMessage::Request { id: id.into(), method, params },
+            None => ServerMessage::Notification { method, params },
+        })
+    }
+}
+
+impl RemoteSession {
+    async fn open(way: Way, version: Seq) -> Result<Self, UpstreamError> {
+        let request = way.request(Method::POST)?;
+        let message = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"{HANDSHAKE}"}}"#);
+        let response = way.within(SHORT, way.send(request, message)).await?;
+        let bytes = way.within(SHORT, async { body(response).await.map_err(|why| way.unavailable(why)) }).await?;
+        let odd = || way.protocol("its handshake can't be read");
+        let envelope: Envelope = serde_json::from_slice(&bytes).map_err(|_| odd())?;
+        let said: Said = serde_json::from_str(envelope.result.ok_or_else(odd)?.get()).map_err(|_| odd())?;
+        let handshake = Handshake {
+            era: said.era,
+            version: said.version,
+            server_info: said.server_info.filter(|raw| raw.get() != "null").map(Into::into),
+            capabilities: said.capabilities.filter(|raw| raw.get() != "null").map(Into::into),
+            instructions: said.instructions.map(Into::into),
+        };
+        Ok(Self {
+            way,
+            version,
+            handshake,
+            next_id: AtomicU64::new(1),
+            open: AtomicBool::new(true),
+            messages: broadcast::Sender::new(MESSAGES_MAX),
+            listening: AtomicBool::new(false),
+            closed: CancellationToken::new(),
+        })
+    }
+
+    /// After this failure the next caller begins anew, with a handshake.
+    fn noticed<T>(&self, result: Result<T, UpstreamError>) -> Result<T, UpstreamError> {
+        if let Err(UpstreamError::Gone { .. } | UpstreamError::Unavailable { .. }) = &result {
+            self.open.store(false, Ordering::Release);
+        }
+        result
+    }
+
+    async fn ask(&self, call: Call, sink: &dyn CallSink) -> Result<Reply, UpstreamError> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let options = CallOptions {
+            progress: call.progress,
+            target: call.target.as_deref().map(str::to_owned),
+            headers: call.headers,
+            capabilities: call.capabilities.as_deref().map(str::to_owned),
+            timeout_ms: u64::try_from(call.timeout.as_millis()).ok(),
+        };
+        let request = self.way.request(Method::POST)?.header(CALL, to_header(&options));
+        let response = self.way.send(request, text(Some(id), &call.method, call.params.as_deref())).await?;
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if !kind.starts_with("text/event-stream") {
+            let bytes = body(response).await.map_err(|why| self.way.unavailable(why))?;
+            let envelope: Option<Envelope> = serde_json::from_slice(&bytes).ok();
+            return envelope.and_then(Envelope::reply).ok_or_else(|| self.way.protocol("its answer can't be read"));
+        }
+        let mut events = Events { response, parser: Parser::default() };
+        while let Some(event) = events.next().await.map_err(|why| self.way.unavailable(why))? {
+            if event.kind == FAILED_EVENT {
+                let failure: Option<Failure> = serde_json::from_str(&event.data).ok();
+                return Err(failure.map_or_else(|| self.way.protocol("it failed unreadably"), Into::into));
+            }
+            let envelope: Envelope =
+                serde_json::from_str(&event.data).map_err(|_| self.way.protocol("a message can't be read"))?;
+            if envelope.method.is_none() {
+                return envelope.reply().ok_or_else(|| self.way.protocol("its answer can't be read"));
+            }
+            if let Some(message) = envelope.message() {
+                sink.message(message);
+            }
+        }
+        Err(UpstreamError::Gone { server: self.way.server.clone() })
+    }
+
+    /// Starts to listen for messages that belong to no call, when somebody wants them for the first time.
+    fn listen(&self) {
+        if self.listening.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let Some(shared) = self.way.shared.upgrade() else { return };
+        let (way, messages, closed, stop) =
+            (self.way.clone(), self.messages.clone(), self.closed.clone(), shared.stop.clone());
+        shared.tasks.spawn(async move {
+            let work = async {
+                loop {
+                    let _ = listen_once(&way, &messages).await;
+                    tokio::time::sleep(AGAIN).await;
+                }
+            };
+            tokio::select! {
+                () = closed.cancelled() => {}
+                () = stop.cancelled() => {}
+                () = work => {}
+            }
+        });
+    }
+}
+
+impl Drop for RemoteSession {
+    fn drop(&mut self) {
+        self.closed.cancel();
+    }
+}
+
+async fn listen_once(way: &Way, messages: &broadcast::Sender<ServerMessage>) -> Option<()> {
+    let response =
+        way.request(Method::GET).ok()?.send().await.ok().filter(|response| response.status().is_success())?;
+    let mut events = Events { response, parser: Parser::default() };
+    while let Some(event) = events.next().await.ok()? {
+        if let Some(message) = serde_json::from_str::<Envelope>(&event.data).ok().and_then(Envelope::message) {
+            let _ = messages.send(message);
+        }
+    }
+    Some(())
+}
+
+fn text(id: Option<u64>, method: &str, params: Option<&RawValue>) -> String {
+    let id = id.map_or_else(String::new, |id| format!(r#","id":{id}"#));
+    let params = params.map_or_else(String::new, |params| format!(r#","params":{}"#, params.get()));
+    let method = serde_json::to_string(method).unwrap_or_default();
+    format!(r#"{{"jsonrpc":"2.0"{id},"method":{method}{params}}}"#)
+}
+
+#[async_trait]
+impl Session for RemoteSession {
+    fn handshake(&self) -> &Handshake {
+        &self.handshake
+    }
+
+    async fn request(&self, call: Call, sink: Arc<dyn CallSink>) -> Result<Reply, UpstreamError> {
+        let limit = call.timeout + GRACE;
+        self.noticed(self.way.within(limit, self.ask(call, &*sink)).await)
+    }
+
+    async fn notify(&self, method: &str, params: Option<&RawValue>) -> Result<(), UpstreamError> {
+        let request = self.way.request(Method::POST)?;
+        self.noticed(self.way.within(SHORT, self.way.send(request, text(None, method, params))).await.map(drop))
+    }
+
+    async fn respond(&self, id: &RawValue, reply: Reply) -> Result<(), UpstreamError> {
+        let (member, raw) = match &reply {
+            Reply::Result(raw) => ("result", raw),
+            Reply::Error(raw) => ("error", raw),
+        };
+        let message = format!(r#"{{"jsonrpc":"2.0","id":{},"{member}":{}}}"#, id.get(), raw.get());
+        let request = self.way.request(Method::POST)?;
+        self.noticed(self.way.within(SHORT, self.way.send(request, message)).await.map(drop))
+    }
+
+    fn messages(&self) -> broadcast::Receiver<ServerMessage> {
+        let receiver = self.messages.subscribe();
+        self.listen();
+        receiver
+    }
+
+    fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+}
