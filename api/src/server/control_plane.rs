@@ -28,8 +28,12 @@ use super::plane_local::LocalPlane;
 use super::problem::{not_found, problem};
 use super::published::Published;
 use super::rate_limit::RateLimits;
+use super::watch::ForGateways;
 use super::writer::{Writer, WriterThread};
-use super::{apply_all, clock, embedded, instances, limits, login, metrics, objects, prepare, reconcile, tokens};
+use super::{
+    apply_all, audit, clock, embedded, instances, limits, login, metrics, objects, openapi, prepare, reconcile, tokens,
+    watch,
+};
 use crate::upstream::{Fleet, FleetLimits};
 use crate::wire::{AT_LEAST, REVISION};
 
@@ -135,7 +139,7 @@ impl ControlPlane {
     /// When the listener fails.
     pub async fn serve(&self, listener: TcpListener) -> std::io::Result<()> {
         let stop = self.stop.clone();
-        let service = router(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+        let service = router(self.app.clone(), stop.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
         tokio::select! {
             ended = serving.into_future() => ended,
@@ -190,19 +194,20 @@ async fn expire(app: Arc<App>, stop: CancellationToken) {
 }
 
 /// Everything that the API port serves.
-pub fn router(app: Arc<App>) -> Router {
+pub fn router(app: Arc<App>, stop: CancellationToken) -> Router {
     Router::new()
         .merge(objects::routes())
         .merge(apply_all::routes())
         .merge(login::routes())
         .merge(tokens::routes())
         .merge(instances::routes())
-        // LATER .merge(routes_mcp::routes())
+        .merge(audit::routes())
+        .merge(watch::routes(ForGateways::new(app.plane.clone(), app.published.follow(), stop)))
         .layer(middleware::from_fn_with_state(app.clone(), limits::per_principal))
         .route("/healthz", get(health))
         .route("/health", get(health))
         .route("/metrics", get(metrics::page))
-        // LATER .route("/openapi.json", get(openapi::page))
+        .route("/openapi.json", get(openapi::page))
         .fallback(async || not_found("nothing is at this address").hint("see /openapi.json"))
         .method_not_allowed_fallback(async || {
             problem(
