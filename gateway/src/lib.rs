@@ -1,1 +1,38 @@
-//! Placeholder while the walls go up.
+//! The gateway: one MCP endpoint per project that aggregates the project's servers, over HTTP and over STDIO.
+mod aggregate;
+mod asked;
+mod audit;
+pub mod call;
+mod calls;
+mod client;
+mod clients;
+mod context;
+mod dialect;
+mod exchange;
+mod feed;
+mod gateway;
+mod http;
+mod json;
+mod left_out;
+mod link;
+mod listener;
+mod lists;
+mod log_level;
+mod message;
+mod metrics;
+mod modern;
+mod names;
+mod notified;
+mod opening;
+mod options;
+mod outlet;
+mod resolve;
+mod rpc_error;
+mod session_stream;
+mod sink;
+mod stdio;
+mod translate;
+
+pub use http::serve;
+pub use options::Options;
+pub use stdio::serve_stdio;

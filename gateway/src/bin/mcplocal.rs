@@ -1,1 +1,91 @@
-fn main(){}
+//! `mcplocal`: the gateway as a process of its own. It holds no credential: each request brings its caller's.
+use std::error::Error;
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand};
+use mcpctl_api::client::{Address, RemotePlane};
+use mcpctl_gateway::{Options, serve};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// The gateway of mcpctl: one MCP endpoint per project, at /projects/<name>/mcp.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Examples:\n  MCPLOCAL_MCPD_URL=http://127.0.0.1:3100 mcplocal serve\n  mcplocal serve --mcpd-url https://mcpd.example.com --host 0.0.0.0 --allow-host gate.example.com"
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Serves projects over HTTP until it is told to stop.
+    Serve(Serve),
+}
+
+#[derive(Args)]
+struct Serve {
+    /// Where the control plane is.
+    #[arg(long, env = "MCPLOCAL_MCPD_URL")]
+    mcpd_url: Address,
+    /// Address to listen on.
+    #[arg(long, env = "MCPLOCAL_HTTP_HOST", default_value = "127.0.0.1")]
+    host: IpAddr,
+    /// Port to listen on; 0 takes a free one.
+    #[arg(long, env = "MCPLOCAL_HTTP_PORT", default_value_t = 3200)]
+    port: u16,
+    /// A host name under which the gateway is reached, besides localhost (repeatable).
+    #[arg(long = "allow-host", value_name = "NAME")]
+    hosts: Vec<String>,
+    /// An origin of web pages that may use the gateway, such as https://console.example.com (repeatable).
+    #[arg(long = "allow-origin", value_name = "ORIGIN")]
+    origins: Vec<String>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let Verb::Serve(given) = Cli::parse().verb;
+    match given.run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Serve {
+    async fn run(self) -> Result<(), Box<dyn Error>> {
+        let (host, port) = (self.host, self.port);
+        let listener = TcpListener::bind((host, port)).await.map_err(|error| {
+            format!("can't listen on {host}:{port}: {error}; choose another with --port (or MCPLOCAL_HTTP_PORT)")
+        })?;
+        let plane = RemotePlane::connect(self.mcpd_url)?;
+        eprintln!("mcplocal serves http://{}", listener.local_addr()?);
+        let options = Options { hosts: self.hosts, origins: self.origins, ..Options::default() };
+        let stop = CancellationToken::new();
+        let served = serve(listener, Arc::new(plane.clone()), options, stop.clone());
+        let (served, stopped) = tokio::join!(served, stop_on_signal(stop));
+        plane.shutdown().await;
+        Ok(served.and(stopped)?)
+    }
+}
+
+/// Stops the gateway on Ctrl-C and on SIGTERM.
+async fn stop_on_signal(stop: CancellationToken) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed?,
+        _ = terminate.recv() => {}
+    }
+    stop.cancel();
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! One list of many: the entries of all servers, in the order of the project and then of the server, rewritten no more than
+//! they must be.
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use mcpctl_api::plane::ServerView;
+use serde_json::value::RawValue;
+
+use crate::context::Context;
+use crate::dialect::SERVER_INFO;
+use crate::json::{Members, Object, quoted, raw, with_member};
+use crate::lists::{ListKind, Listed, fetch_all};
+use crate::names::{Naming, Shown};
+
+/// Longest time for which a list is said to be good, in milliseconds: access to it may be taken away.
+const TTL_MS_MAX: u64 = 60_000;
+
+/// Makes the list that a client gets: all of it, in one page.
+pub(crate) async fn list(context: &Context, kind: ListKind) -> Box<RawValue> {
+    let parts = fetch_all(context, kind).await;
+    let entries = entries(context, kind, &parts);
+    let mut array = String::with_capacity(entries.iter().map(|entry| entry.len() + 1).sum::<usize>() + 2);
+    array.push('[');
+    for (index, entry) in entries.iter().enumerate() {
+        if index > 0 {
+            array.push(',');
+        }
+        array.push_str(entry);
+    }
+    array.push(']');
+    let mut result = Object::with_capacity(array.len() + 200);
+    result.json(kind.member(), &array);
+    if context.dialect.is_modern() {
+        cacheable(&mut result, ttl_ms(&parts));
+    }
+    raw(result.finish())
+}
+
+/// The members that every cacheable result of the modern era has. What a bearer opens is private, whatever the servers say:
+/// a cache that took it for public would answer callers who were never admitted.
+pub(crate) fn cacheable(result: &mut Object, ttl_ms: u64) {
+    result.text("resultType", "complete").json("ttlMs", &ttl_ms.to_string()).text("cacheScope", "private");
+    result.json("_meta", &format!("{{\"io.modelcontextprotocol/serverInfo\":{SERVER_INFO}}}"));
+}
+
+/// The smallest of all; a legacy server says nothing, and one that is left out may be back at once.
+fn ttl_ms(parts: &[Option<Listed>]) -> u64 {
+    let each = parts.iter().map(|part| part.as_ref().and_then(|listed| listed.ttl_ms).unwrap_or(0));
+    each.min().unwrap_or(0).min(TTL_MS_MAX)
+}
+
+type Entry<'a> = (&'a ServerView, Cow<'a, str>, Members<'a>);
+
+fn entries(context: &Context, kind: ListKind, parts: &[Option<Listed>]) -> Vec<String> {
+    let project = &*context.admission.project;
+    let listed = project.servers.iter().zip(parts).filter_map(|(server, part)| Some((server, part.as_ref()?)));
+    let all: Vec<Entry<'_>> = listed
+        .flat_map(|(server, part)| part.entries(kind).into_iter().map(move |(name, members)| (server, name, members)))
+        // Hidden here and refused in a call by the same function.
+        .filter(|(server, name, _)| kind != ListKind::Tools || server.serves(name))
+        .collect();
+    match kind {
+        ListKind::Tools | ListKind::Prompts => {
+            let shown = Shown::new(project, context.dialect.separator, all.iter().map(|(_, name, _)| name.clone()));
+            let single = Naming::of(project) == Naming::Single;
+            all.iter().map(|entry| named(&shown, single, entry)).collect()
+        }
+        ListKind::Resources | ListKind::Templates => addressed(&all, kind),
+    }
+}
+
+/// A tool or prompt, under the name that the project gives it, with its server named in the description. A server that is
+/// alone needs no telling apart: its entries stay as they are.
+fn named(shown: &Shown<'_>, single: bool, (server, name, members): &Entry<'_>) -> String {
+    let shown = shown.name(server, name);
+    let mut object = Object::with_capacity(256);
+    let mut described = single;
+    for (key, value) in members.iter() {
+        match key {
+            "name" if shown != *name => object.text("name", &shown),
+            "description" if !described => {
+                described = true;
+                object.json("description", &with_server(&server.name, value.get()))
+            }
+            _ => object.json(key, value.get()),
+        };
+    }
+    if !described {
+        object.text("description", &format!("[{}] {name}", server.name));
+    }
+    object.finish()
+}
+
+/// A description that begins with the server's name. A name has nothing in it that JSON would want escaped.
+fn with_server(server: &str, description: &str) -> String {
+    match description.strip_prefix('"') {
+        Some(rest) => format!("\"[{server}] {rest}"),
+        None => quoted(&format!("[{server}]")),
+    }
+}
+
+/// Resources keep their URI: agents find it in results of tools too. The first server of the project that has one keeps it;
+/// another server's is reached as `<server>+<uri>`.
+fn addressed(all: &[Entry<'_>], kind: ListKind) -> Vec<String> {
+    let mut seen: HashSet<&str> = HashSet::new();
+    let write = |(server, uri, members): &Entry<'_>, first: bool| {
+        if first {
+            return Object::with_capacity(256).members(members.iter()).finish();
+        }
+        with_member(members, kind.key(), &quoted(&format!("{}+{uri}", server.name)))
+    };
+    let mut entries = Vec::with_capacity(all.len());
+    for entry in all {
+        let first = seen.insert(&entry.1);
+        entries.push(write(entry, first));
+    }
+    entries
+}

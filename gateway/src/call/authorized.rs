@@ -1,0 +1,189 @@
+//! A request that may be made, and the one function that makes it.
+use std::sync::Arc;
+
+use mcpctl_api::plane::Admission;
+use mcpctl_api::upstream::{Call, CallSink, Reply, Session, SessionKey, Sessions, UpstreamError};
+use mcpctl_core::ids::Uid;
+use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
+
+use super::resolved::{Resolved, Target};
+
+/// A request that was checked against the admission of its caller and the filters of the project. Only [`authorize`]
+/// makes one.
+pub struct Authorized {
+    server: Uid,
+    call: Call,
+    cut: CancellationToken,
+}
+
+/// Why a request is not made. The caller is told no more than that there is no such thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// A filter of the server or of the project hides the tool.
+    #[error("the tool filter does not serve it")]
+    NotServed,
+    /// The server is not one of the project that the caller was admitted to.
+    #[error("the project does not have the server")]
+    NotInProject,
+    /// A method that the gateway does not know could go around the filters that the server has.
+    #[error("an unknown method, and the server has tool filters")]
+    UnknownMethod,
+    /// The access was taken away meanwhile.
+    #[error("the access was taken away")]
+    Cut,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Unanswered {
+    /// The server did not answer.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// The caller's access was taken away while the call ran: whatever the server answered is withheld.
+    #[error("the access was taken away while the call ran")]
+    Cut,
+}
+
+/// Decides whether a request may be made.
+///
+/// # Errors
+/// When a filter hides its tool, or the admission does not reach to its server (any more).
+pub fn authorize(admission: &Admission, resolved: Resolved<'_>) -> Result<Authorized, Refused> {
+    let Resolved { server, target, call } = resolved;
+    // Looked up again: the view that the name was resolved in need not be the one that was admitted.
+    let Some(admitted) = admission.project.servers.iter().find(|one| one.uid == server.uid) else {
+        return Err(Refused::NotInProject);
+    };
+    match &target {
+        Target::Tool(tool) if !admitted.serves(tool) => return Err(Refused::NotServed),
+        Target::Unknown if !(admitted.tools.is_empty() && admitted.project_tools.is_empty()) => {
+            return Err(Refused::UnknownMethod);
+        }
+        Target::Tool(_) | Target::Other(_) | Target::Server | Target::Unknown => {}
+    }
+    if admission.cut.is_cancelled() {
+        return Err(Refused::Cut);
+    }
+    Ok(Authorized { server: admitted.uid, call, cut: admission.cut.clone() })
+}
+
+impl Authorized {
+    /// Opens the conversation that the request is made in. Nobody starts a server with a request that is refused.
+    ///
+    /// # Errors
+    /// When the server can't be reached, or the access is taken away meanwhile.
+    pub(crate) async fn open(&self, sessions: &dyn Sessions, key: &SessionKey) -> Result<Arc<dyn Session>, Unanswered> {
+        tokio::select! {
+            biased;
+            () = self.cut.cancelled() => Err(Unanswered::Cut),
+            session = sessions.session(self.server, key) => Ok(session?),
+        }
+    }
+
+    /// What the client offers to a modern server; it travels with each request.
+    pub(crate) fn offer(&mut self, capabilities: Option<Arc<str>>) {
+        self.call.capabilities = capabilities;
+    }
+
+    /// Changes the params: stages may touch arguments and `_meta`, never method or target.
+    pub(crate) fn change_params(&mut self, change: impl FnOnce(Option<&RawValue>) -> Option<Box<RawValue>>) {
+        self.call.params = change(self.call.params.as_deref());
+    }
+}
+
+/// Makes a request of a server and waits for the answer. Ends when the caller's access is taken away; an answer that comes
+/// at the same moment or later is withheld. Dropping the future cancels the request upstream.
+///
+/// # Errors
+/// When the server does not answer, or the access is taken away.
+pub async fn send(authorized: Authorized, session: &dyn Session, sink: Arc<dyn CallSink>) -> Result<Reply, Unanswered> {
+    let Authorized { call, cut, .. } = authorized;
+    tokio::select! {
+        biased;
+        () = cut.cancelled() => Err(Unanswered::Cut),
+        reply = session.request(call, sink) => if cut.is_cancelled() { Err(Unanswered::Cut) } else { Ok(reply?) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use mcpctl_api::plane::{Caller, ProjectView, ServerView};
+    use mcpctl_core::actor::Actor;
+    use mcpctl_core::ids::Seq;
+    use mcpctl_core::kinds::{ToolFilter, ToolNames};
+
+    use super::*;
+
+    fn server(uid: u128, deny: &[&str]) -> ServerView {
+        let deny = deny.iter().map(|&glob| glob.to_owned()).collect();
+        ServerView {
+            uid: Uid::fixed(uid),
+            name: format!("s{uid}"),
+            description: None,
+            tools: ToolFilter { allow: Vec::new(), deny },
+            project_tools: ToolFilter::default(),
+            version: Seq(1),
+        }
+    }
+
+    fn admission(servers: Vec<ServerView>) -> Admission {
+        let project = ProjectView {
+            uid: Uid::fixed(9),
+            name: "p".into(),
+            instructions: None,
+            tool_names: ToolNames::Prefixed,
+            servers,
+            version: Seq(1),
+        };
+        Admission {
+            caller: Arc::new(Caller { actor: Actor::system("test"), owner: None, token_sha: None }),
+            project: Arc::new(project),
+            seq: Seq(1),
+            via: [].into(),
+            cut: CancellationToken::new(),
+        }
+    }
+
+    fn ask(admission: &Admission, server: &ServerView, target: Target) -> Option<Refused> {
+        authorize(admission, Resolved::new(server, target, "tools/call", None, Duration::ZERO)).err()
+    }
+
+    #[test]
+    fn the_admitted_filters_decide_not_those_of_the_view_that_resolved() {
+        let admission = admission(vec![server(1, &["secret_*"])]);
+        let tool = |name: &str| Target::Tool(name.into());
+        assert_eq!(ask(&admission, &server(1, &[]), tool("open")), None);
+        assert_eq!(ask(&admission, &server(1, &[]), tool("secret_x")), Some(Refused::NotServed));
+        assert_eq!(ask(&admission, &server(2, &[]), tool("open")), Some(Refused::NotInProject));
+        assert_eq!(ask(&admission, &server(1, &[]), Target::Unknown), Some(Refused::UnknownMethod));
+    }
+
+    #[test]
+    fn an_access_that_was_cut_authorizes_nothing() {
+        let admission = admission(vec![server(1, &[])]);
+        admission.cut.cancel();
+        assert_eq!(ask(&admission, &server(1, &[]), Target::Server), Some(Refused::Cut));
+    }
+
+    #[test]
+    fn no_other_file_of_the_gateway_makes_a_request_of_a_server() {
+        fn scan(folder: &Path, found: &mut Vec<String>) {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    scan(&path, found);
+                } else if fs::read_to_string(&path).unwrap().contains(concat!("session.", "request(")) {
+                    found.push(path.file_name().unwrap().to_string_lossy().into_owned());
+                }
+            }
+        }
+        let mut found = Vec::new();
+        scan(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+        assert_eq!(found, ["authorized.rs"]);
+    }
+}

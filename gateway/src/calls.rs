@@ -1,0 +1,356 @@
+//! Requests that go to a server: found, authorized, sent, answered.
+use std::borrow::Cow;
+use std::pin::pin;
+use std::sync::Arc;
+
+use mcpctl_api::plane::ServerView;
+use mcpctl_api::upstream::{Era, Reply, ServerMessage, Session, UpstreamError};
+use serde_json::value::RawValue;
+use tokio::sync::broadcast;
+
+use crate::audit::Opened;
+use crate::call::{Authorized, Parsed, Refused, Resolved, Target, Unanswered, authorize, send};
+use crate::context::Context;
+use crate::json::{Members, quoted, raw, with_member};
+use crate::link::Link;
+use crate::lists::ListKind;
+use crate::resolve::{by_name, by_uri, unknown};
+use crate::rpc_error::{INTERNAL, INVALID_PARAMS, RpcError};
+use crate::sink::{CallerSink, LogWish};
+use crate::translate::{is_tool_error, translate};
+
+/// What came of a request.
+pub(crate) enum Done {
+    /// An answer, the HTTP status that goes with it, and how the audit log calls it.
+    Answered { reply: Reply, status: u16, outcome: &'static str },
+    /// The access was taken away.
+    Cut,
+}
+
+impl Done {
+    pub(crate) fn result(result: Box<RawValue>) -> Self {
+        Self::Answered { reply: Reply::Result(result), status: 200, outcome: "ok" }
+    }
+
+    pub(crate) fn error(error: &RpcError, outcome: &'static str) -> Self {
+        Self::Answered { reply: Reply::Error(error.to_raw()), status: error.status, outcome }
+    }
+}
+
+/// A server that a request is for, the server's own name for what it is about, and the params as it wants them.
+struct Found<'c> {
+    server: &'c ServerView,
+    target: Target,
+    params: Option<Box<RawValue>>,
+}
+
+/// Makes the request of the server that it is for. Resources that no list has are looked for at one server after another.
+pub(crate) async fn call(context: &Context, parsed: &Parsed<'_>, audit: &mut Opened) -> Done {
+    let found = match find(context, parsed, audit).await {
+        Ok(found) => found,
+        Err(error) => {
+            audit.because(error.message.clone());
+            return Done::error(&error, "error");
+        }
+    };
+    let mut last = None;
+    for one in found {
+        let done = call_one(context, parsed, one, audit).await;
+        if matches!(done, Done::Cut | Done::Answered { reply: Reply::Result(_), .. }) {
+            return done;
+        }
+        last = Some(done);
+    }
+    last.unwrap_or_else(|| {
+        Done::error(&RpcError::new(INVALID_PARAMS, "no server of the project has resources"), "error")
+    })
+}
+
+async fn find<'c>(context: &'c Context, parsed: &Parsed<'_>, audit: &mut Opened) -> Result<Vec<Found<'c>>, RpcError> {
+    match &*parsed.method {
+        "tools/call" => Ok(vec![find_named(context, parsed, ListKind::Tools, audit).await?]),
+        "prompts/get" => Ok(vec![find_named(context, parsed, ListKind::Prompts, audit).await?]),
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
+            let uri = member(parsed, "uri")?;
+            audit.named(&uri);
+            let owners = by_uri(context, &uri).await;
+            let of = |(server, own): (_, Cow<'_, str>)| Found {
+                server,
+                params: params(parsed, "uri", &uri, &own),
+                target: Target::Other((*own).into()),
+            };
+            Ok(owners.into_iter().map(of).collect())
+        }
+        "completion/complete" => find_completed(context, parsed, audit).await,
+        method => match context.servers() {
+            // With one server alone it is clear whose method it is.
+            [only] => {
+                Ok(vec![Found { server: only, target: Target::Unknown, params: parsed.params.map(ToOwned::to_owned) }])
+            }
+            _ => Err(RpcError::unknown_method(method, context.dialect.is_modern())),
+        },
+    }
+}
+
+async fn find_named<'c>(
+    context: &'c Context,
+    parsed: &Parsed<'_>,
+    kind: ListKind,
+    audit: &mut Opened,
+) -> Result<Found<'c>, RpcError> {
+    let name = member(parsed, "name")?;
+    audit.named(&name);
+    let (server, own) =
+        by_name(context, kind, &name).await.map_err(|why| RpcError::new(INVALID_PARAMS, why.to_string()))?;
+    let params = params(parsed, "name", &name, &own);
+    let own: Arc<str> = own.into();
+    let target = if kind == ListKind::Tools { Target::Tool(own) } else { Target::Other(own) };
+    Ok(Found { server, target, params })
+}
+
+/// `completion/complete` names a prompt, or the template of a resource, one level deeper.
+async fn find_completed<'c>(
+    context: &'c Context,
+    parsed: &Parsed<'_>,
+    audit: &mut Opened,
+) -> Result<Vec<Found<'c>>, RpcError> {
+    let missing = || RpcError::new(INVALID_PARAMS, "`ref` must name a prompt or the URI of a resource");
+    let reference = parsed.members.get("ref").map(Members::of).ok_or_else(missing)?;
+    let (key, name) =
+        ["name", "uri"].into_iter().find_map(|key| Some((key, reference.text(key)?))).ok_or_else(missing)?;
+    audit.named(&name);
+    let owners = if key == "name" {
+        let found = by_name(context, ListKind::Prompts, &name).await;
+        vec![found.map_err(|why| RpcError::new(INVALID_PARAMS, why.to_string()))?]
+    } else {
+        by_uri(context, &name).await.into_iter().map(|(server, own)| (server, own.into_owned())).collect()
+    };
+    let of = |(server, own): (_, String)| {
+        let params = if *own == *name {
+            parsed.params.map(ToOwned::to_owned)
+        } else {
+            Some(raw(with_member(&parsed.members, "ref", &with_member(&reference, key, &quoted(&own)))))
+        };
+        Found { server, target: Target::Other(own.into()), params }
+    };
+    Ok(owners.into_iter().map(of).collect())
+}
+
+fn member<'a>(parsed: &Parsed<'a>, name: &str) -> Result<Cow<'a, str>, RpcError> {
+    let missing = || RpcError::new(INVALID_PARAMS, format!("`params.{name}` must be a string"));
+    parsed.members.text(name).ok_or_else(missing)
+}
+
+/// The params with one name in place of another; untouched where it is the same.
+fn params(parsed: &Parsed<'_>, key: &str, given: &str, own: &str) -> Option<Box<RawValue>> {
+    if given == own {
+        return parsed.params.map(ToOwned::to_owned);
+    }
+    Some(raw(with_member(&parsed.members, key, &quoted(own))))
+}
+
+async fn call_one(context: &Context, parsed: &Parsed<'_>, found: Found<'_>, audit: &mut Opened) -> Done {
+    let Found { server, target, params } = found;
+    audit.about(&server.name, target.name().map(|name| &**name));
+    let resolved = Resolved::new(server, target.clone(), &parsed.method, params, context.gateway.options.call)
+        .with_progress(parsed.meta.progress_token.is_some())
+        .with_headers(context.headers.clone());
+    let authorized = match authorize(&context.admission, resolved) {
+        Ok(authorized) => authorized,
+        Err(Refused::Cut) => return Done::Cut,
+        Err(refused) => return refuse(context, parsed, refused, audit),
+    };
+    match converse(context, parsed, server, &target, authorized).await {
+        Ok((reply, era)) => answered(reply, era, context, &parsed.method),
+        Err(Unanswered::Cut) => Done::Cut,
+        Err(Unanswered::Upstream(error)) => {
+            audit.because(error.to_string());
+            failed(&error)
+        }
+    }
+}
+
+/// A refusal says no more than that there is no such thing: what a filter hides shall not be found out by asking.
+fn refuse(context: &Context, parsed: &Parsed<'_>, refused: Refused, audit: &mut Opened) -> Done {
+    audit.refused();
+    audit.because(refused.to_string());
+    let error = match parsed.members.text("name") {
+        Some(name) if refused == Refused::NotServed => {
+            RpcError::new(INVALID_PARAMS, unknown(ListKind::Tools, &name).to_string())
+        }
+        _ => RpcError::unknown_method(&parsed.method, context.dialect.is_modern()),
+    };
+    Done::error(&error, "denied")
+}
+
+fn answered(reply: Reply, era: Era, context: &Context, method: &str) -> Done {
+    let outcome = match &reply {
+        Reply::Error(_) => "error",
+        Reply::Result(result) if method == "tools/call" && is_tool_error(result) => "tool-error",
+        Reply::Result(_) => "ok",
+    };
+    let (reply, status) = translate(reply, era, context.dialect.era, method);
+    Done::Answered { reply, status, outcome }
+}
+
+fn failed(error: &UpstreamError) -> Done {
+    let outcome = match error {
+        UpstreamError::Unavailable { .. } | UpstreamError::Busy { .. } => "unavailable",
+        UpstreamError::TimedOut { .. } => "timeout",
+        UpstreamError::Protocol { .. } | UpstreamError::Gone { .. } => "error",
+    };
+    Done::error(&RpcError::new(INTERNAL, error.to_string()), outcome)
+}
+
+/// Opens the conversation, makes what the eras have apart meet, and sends.
+async fn converse(
+    context: &Context,
+    parsed: &Parsed<'_>,
+    server: &ServerView,
+    target: &Target,
+    mut authorized: Authorized,
+) -> Result<(Reply, Era), Unanswered> {
+    let (session, link) = context.open(server, &authorized).await?;
+    let modern_client = context.dialect.is_modern();
+    if link.era == Era::Modern && !modern_client && subscribed(context, server, target, &parsed.method) {
+        return Ok((Reply::Result(raw("{}".into())), Era::Legacy));
+    }
+    let level = wanted_level(context, parsed);
+    match (link.era, modern_client) {
+        (Era::Modern, true) => authorized.offer(parsed.meta.capabilities.map(|raw| raw.get().into())),
+        (Era::Modern, false) => {
+            if let Some(level) = &level {
+                authorized.change_params(|params| Some(with_level(params, level)));
+            }
+        }
+        (Era::Legacy, _) => {
+            if let Some(level) = &level {
+                set_level(context, server, &*session, &link, level).await;
+            }
+        }
+    }
+    let logs = log_wish(context, level);
+    let overheard = (link.era == Era::Legacy && link.logs && logs != LogWish::None).then(|| session.messages());
+    let sink = Arc::new(CallerSink {
+        context: context.clone(),
+        link: link.clone(),
+        session: Arc::downgrade(&session),
+        progress: parsed.meta.progress_token.map(|token| token.get().into()),
+        logs,
+    });
+    let reply = match overheard {
+        None => send(authorized, &*session, sink).await?,
+        Some(messages) => send_overhearing(authorized, &*session, sink, messages).await?,
+    };
+    Ok((reply, link.era))
+}
+
+/// Subscriptions of a legacy client with a modern server are kept here: its own stream asks the server for them. `true` if
+/// the request was such a one.
+fn subscribed(context: &Context, server: &ServerView, target: &Target, method: &str) -> bool {
+    let Some(uri) = target.name() else { return false };
+    match method {
+        "resources/subscribe" => context.client.subscribe(server.uid, uri),
+        "resources/unsubscribe" => {
+            context.client.unsubscribe(server.uid, uri);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Sends, and passes on the log messages that a legacy server sends meanwhile: over STDIO they belong to no call. What was
+/// sent before the answer is told before the answer.
+async fn send_overhearing(
+    authorized: Authorized,
+    session: &dyn Session,
+    sink: Arc<CallerSink>,
+    mut messages: broadcast::Receiver<ServerMessage>,
+) -> Result<Reply, Unanswered> {
+    let tell = |message: ServerMessage| {
+        if let ServerMessage::Notification { method, params } = message
+            && &*method == "notifications/message"
+        {
+            sink.notified(&method, params.as_deref());
+        }
+    };
+    let mut sent = pin!(send(authorized, session, sink.clone()));
+    let mut open = true;
+    let reply = loop {
+        tokio::select! {
+            biased;
+            reply = &mut sent => break reply?,
+            message = messages.recv(), if open => match message {
+                Ok(message) => tell(message),
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => open = false,
+            },
+        }
+    };
+    while let Ok(message) = messages.try_recv() {
+        tell(message);
+    }
+    Ok(reply)
+}
+
+/// From which level on the caller wants log messages: a modern one says it in each request, a legacy one once.
+fn wanted_level(context: &Context, parsed: &Parsed<'_>) -> Option<Arc<str>> {
+    if context.dialect.is_modern() {
+        return parsed.meta.log_level.as_deref().filter(|level| crate::log_level::is_level(level)).map(Arc::from);
+    }
+    context.client.level()
+}
+
+fn log_wish(context: &Context, level: Option<Arc<str>>) -> LogWish {
+    match (context.dialect.era, level) {
+        (Era::Modern, Some(level)) => LogWish::From(level),
+        (Era::Modern, None) => LogWish::None,
+        // On one stream only, and its own stream gets them from the link.
+        (Era::Legacy, _) if context.client.stream().is_some() => LogWish::None,
+        (Era::Legacy, _) => LogWish::All,
+    }
+}
+
+fn with_level(params: Option<&RawValue>, level: &str) -> Box<RawValue> {
+    let members = params.map(Members::of).unwrap_or_default();
+    let meta = members.get("_meta").map(Members::of).unwrap_or_default();
+    let meta = with_member(&meta, "io.modelcontextprotocol/logLevel", &quoted(level));
+    raw(with_member(&members, "_meta", &meta))
+}
+
+/// Sets the level of a legacy server, if it is another one than before.
+async fn set_level(context: &Context, server: &ServerView, session: &dyn Session, link: &Link, level: &Arc<str>) {
+    if !link.logs || !link.level_to_set(level) {
+        return;
+    }
+    let params = raw(format!("{{\"level\":{}}}", quoted(level)));
+    if let Err(error) = context.ask(server, session, "logging/setLevel", Some(params)).await {
+        tracing::debug!(server = %server.name, %error, "the level of logging was not set");
+    }
+}
+
+/// `logging/setLevel` of a legacy client: for all servers, those that are opened later too.
+pub(crate) async fn set_level_of_all(context: &Context, parsed: &Parsed<'_>) -> Done {
+    let level = parsed.members.text("level").filter(|level| crate::log_level::is_level(level));
+    let Some(level) = level else {
+        let error = RpcError::new(
+            INVALID_PARAMS,
+            "`level` must be one of debug, info, notice, warning, error, critical, alert, emergency",
+        );
+        return Done::error(&error, "error");
+    };
+    context.client.set_level(&level);
+    let level: Arc<str> = (*level).into();
+    let set = |server| {
+        let level = level.clone();
+        crate::left_out::ask_within(context, server, async move {
+            let (session, link) = context.reach(server).await?;
+            if link.era == Era::Legacy {
+                set_level(context, server, &*session, &link, &level).await;
+            }
+            Ok(())
+        })
+    };
+    futures::future::join_all(context.servers().iter().map(set)).await;
+    Done::result(raw("{}".into()))
+}

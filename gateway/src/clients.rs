@@ -1,0 +1,91 @@
+//! All clients: legacy sessions by their id, callers without one by who they are. Bounded, and swept when idle.
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mcpctl_core::ids::Uid;
+use parking_lot::RwLock;
+
+use crate::client::Client;
+
+/// Random bytes of a session's id. The specification wants it unguessable; semantics.md asks for at least 16.
+const ID_BYTES: usize = 24;
+/// Callers without a session that are remembered.
+const STATELESS_MAX: usize = 10_000;
+
+/// No further session can be opened now.
+#[derive(Debug)]
+pub(crate) struct Full;
+
+/// All clients.
+#[derive(Default)]
+pub(crate) struct Clients {
+    sessions: RwLock<HashMap<Arc<str>, Arc<Client>>>,
+    stateless: RwLock<HashMap<(Uid, Uid), Arc<Client>>>,
+}
+
+/// A new session's id.
+pub(crate) fn new_id() -> Arc<str> {
+    let mut bytes = [0u8; ID_BYTES];
+    getrandom::fill(&mut bytes).expect("the system has randomness");
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+}
+
+impl Clients {
+    /// Adds a session; its id is in the client's key. Gives back the session of the same caller that had to make room.
+    pub(crate) fn open(&self, client: Arc<Client>, max: usize, of_one_max: usize) -> Result<Option<Arc<Client>>, Full> {
+        let id = client.key.session.clone().ok_or(Full)?;
+        let mut sessions = self.sessions.write();
+        let own = sessions.iter().filter(|(_, one)| one.key.subject == client.key.subject);
+        let own: Vec<_> = own.map(|(id, one)| (id.clone(), one.idle())).collect();
+        let mut evicted = None;
+        if own.len() >= of_one_max {
+            let oldest = own.into_iter().max_by_key(|(_, idle)| *idle).map(|(id, _)| id);
+            evicted = oldest.and_then(|oldest| sessions.remove(&oldest));
+        }
+        if sessions.len() >= max {
+            return Err(Full);
+        }
+        sessions.insert(id, client);
+        Ok(evicted)
+    }
+
+    /// The session of an id, if it belongs to this caller in this project. To anybody else it does not exist.
+    pub(crate) fn find(&self, id: &str, project: Uid, subject: Uid) -> Option<Arc<Client>> {
+        let sessions = self.sessions.read();
+        sessions.get(id).filter(|one| one.key.project == project && one.key.subject == subject).cloned()
+    }
+
+    /// Takes a session off.
+    pub(crate) fn close(&self, client: &Client) {
+        if let Some(id) = &client.key.session {
+            self.sessions.write().remove(id);
+        }
+    }
+
+    /// A caller without a session.
+    pub(crate) fn stateless(&self, project: Uid, subject: Uid, make: impl FnOnce() -> Arc<Client>) -> Arc<Client> {
+        if let Some(client) = self.stateless.read().get(&(project, subject)) {
+            return client.clone();
+        }
+        let mut all = self.stateless.write();
+        if all.len() >= STATELESS_MAX {
+            // Served all the same, only nothing is remembered of it.
+            return make();
+        }
+        all.entry((project, subject)).or_insert_with(make).clone()
+    }
+
+    /// Takes off those that were not used for so long.
+    pub(crate) fn sweep(&self, idle: Duration) -> Vec<Arc<Client>> {
+        let mut ended: Vec<Arc<Client>> =
+            self.sessions.write().extract_if(|_, client| client.idle() >= idle).map(|(_, client)| client).collect();
+        ended.extend(self.stateless.write().extract_if(|_, client| client.idle() >= idle).map(|(_, client)| client));
+        ended
+    }
+
+    /// How many sessions are open.
+    pub(crate) fn count(&self) -> usize {
+        self.sessions.read().len()
+    }
+}

@@ -1,0 +1,76 @@
+//! The gateway itself: what all requests share, and the tasks that it owns.
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use mcpctl_api::plane::Plane;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::audit::AnonymousBudget;
+use crate::clients::Clients;
+use crate::left_out::LeftOut;
+use crate::metrics::Metrics;
+use crate::options::Options;
+
+/// How often clients that are idle are looked for.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// What all requests share.
+pub(crate) struct Gateway {
+    pub(crate) plane: Arc<dyn Plane>,
+    pub(crate) options: Options,
+    pub(crate) clients: Clients,
+    pub(crate) left_out: LeftOut,
+    pub(crate) metrics: Metrics,
+    pub(crate) anonymous: AnonymousBudget,
+    /// Owner of whatever goes on in the background.
+    pub(crate) tasks: TaskTracker,
+    /// Cancelled when the gateway is stopped.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Gateway {
+    pub(crate) fn new(plane: Arc<dyn Plane>, options: Options, stop: CancellationToken) -> Arc<Self> {
+        let gateway = Arc::new(Self {
+            plane,
+            options,
+            clients: Clients::default(),
+            left_out: LeftOut::default(),
+            metrics: Metrics::new(),
+            anonymous: AnonymousBudget::default(),
+            tasks: TaskTracker::new(),
+            stop,
+        });
+        gateway.tasks.spawn(sweep(gateway.clone()));
+        gateway
+    }
+
+    /// Ends all conversations and waits for what goes on in the background, within the drain limit.
+    pub(crate) async fn finish(&self) {
+        self.stop.cancel();
+        let ended = async {
+            let all = self.clients.sweep(Duration::ZERO);
+            join_all(all.iter().map(|client| client.end())).await;
+            self.tasks.close();
+            self.tasks.wait().await;
+        };
+        if tokio::time::timeout(self.options.drain, ended).await.is_err() {
+            tracing::warn!(tasks = self.tasks.len(), "stopped without waiting any longer for what was going on");
+        }
+    }
+}
+
+async fn sweep(gateway: Arc<Gateway>) {
+    let mut ticks = tokio::time::interval(SWEEP.min(gateway.options.session_idle));
+    loop {
+        tokio::select! {
+            biased;
+            () = gateway.stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let idle = gateway.clients.sweep(gateway.options.session_idle);
+        gateway.metrics.sessions.set(i64::try_from(gateway.clients.count()).unwrap_or(i64::MAX));
+        join_all(idle.iter().map(|client| client.end())).await;
+    }
+}

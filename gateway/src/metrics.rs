@@ -1,0 +1,133 @@
+//! Counters and gauges of the gateway, as Prometheus reads them at `/metrics`. No label holds what a client chose freely.
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// Labels of a request.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Request {
+    method: &'static str,
+    outcome: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfServer {
+    server: String,
+}
+
+/// All of them.
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<Request, Counter>,
+    seconds: Histogram,
+    left_out: Family<OfServer, Gauge>,
+    missing: Family<OfServer, Counter>,
+    /// Connections that are open.
+    pub(crate) connections: Gauge,
+    /// Legacy sessions that are open.
+    pub(crate) sessions: Gauge,
+    /// Streams to clients that are open besides those of calls.
+    pub(crate) streams: Gauge,
+    /// Messages to clients that were dropped because they did not read.
+    pub(crate) dropped: Counter,
+    /// Refusals of requests without a well-formed token.
+    pub(crate) anonymous: Counter,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut all = Self {
+            registry: Registry::with_prefix("mcpctl_gateway"),
+            requests: Family::default(),
+            seconds: Histogram::new([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0]),
+            left_out: Family::default(),
+            missing: Family::default(),
+            connections: Gauge::default(),
+            sessions: Gauge::default(),
+            streams: Gauge::default(),
+            dropped: Counter::default(),
+            anonymous: Counter::default(),
+        };
+        let r = &mut all.registry;
+        r.register("requests", "Requests by method and outcome", all.requests.clone());
+        r.register("request_seconds", "From the first byte parsed to the answer", all.seconds.clone());
+        r.register("servers_left_out", "1 while lists are made without the server", all.left_out.clone());
+        r.register("servers_missing", "Lists that were made without the server", all.missing.clone());
+        r.register("connections", "Connections that are open", all.connections.clone());
+        r.register("sessions", "Sessions of legacy clients that are open", all.sessions.clone());
+        r.register("streams", "Streams to clients besides those of calls", all.streams.clone());
+        r.register("messages_dropped", "Messages to clients that did not read them", all.dropped.clone());
+        r.register("anonymous_refusals", "Requests without a well-formed token", all.anonymous.clone());
+        all
+    }
+
+    /// Counts a request that was answered.
+    pub(crate) fn answered(&self, method: &str, outcome: &str, took: Duration) {
+        let request = Request { method: known(method), outcome: outcome.to_owned() };
+        self.requests.get_or_create(&request).inc();
+        self.seconds.observe(took.as_secs_f64());
+    }
+
+    /// Notes whether lists are made without a server for now.
+    pub(crate) fn left_out(&self, server: &str, out: bool) {
+        self.left_out.get_or_create(&OfServer { server: server.to_owned() }).set(i64::from(out));
+    }
+
+    /// Counts a list that was made without a server.
+    pub(crate) fn missing(&self, server: &str) {
+        self.missing.get_or_create(&OfServer { server: server.to_owned() }).inc();
+    }
+
+    /// The page for Prometheus.
+    pub(crate) fn page(&self) -> String {
+        let mut page = String::new();
+        text::encode(&mut page, &self.registry).expect("writing to a string does not fail");
+        page
+    }
+}
+
+/// The method as a label: clients may send any text.
+fn known(method: &str) -> &'static str {
+    const KNOWN: [&str; 19] = [
+        "tools/call",
+        "tools/list",
+        "initialize",
+        "server/discover",
+        "prompts/list",
+        "prompts/get",
+        "resources/list",
+        "resources/templates/list",
+        "resources/read",
+        "resources/subscribe",
+        "resources/unsubscribe",
+        "completion/complete",
+        "logging/setLevel",
+        "subscriptions/listen",
+        "ping",
+        "GET",
+        "POST",
+        "DELETE",
+        "batch",
+    ];
+    KNOWN.into_iter().find(|name| *name == method).unwrap_or("other")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_that_a_client_made_up_becomes_no_label() {
+        let metrics = Metrics::new();
+        metrics.answered("canary/method", "error", Duration::from_millis(1));
+        metrics.left_out("everything", true);
+        let page = metrics.page();
+        assert!(!page.contains("canary") && page.contains("method=\"other\""), "{page}");
+        assert!(page.contains("mcpctl_gateway_servers_left_out{server=\"everything\"} 1"), "{page}");
+    }
+}

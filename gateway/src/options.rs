@@ -1,0 +1,54 @@
+//! Limits and settings of a gateway; every default is meant for one machine with a few hundred agents.
+use std::time::Duration;
+
+/// Limits and settings of a gateway.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Largest body of a request, in bytes. What is larger is answered with 413.
+    pub body_bytes_max: usize,
+    /// Connections served at once; further ones wait in the system's queue.
+    pub connections_max: usize,
+    /// How long the head of a request may take, and how long a kept connection may idle.
+    pub header_read: Duration,
+    /// How long the body of a request may take.
+    pub body_read: Duration,
+    /// How long a list waits for a server that has answered before.
+    pub list: Duration,
+    /// How long a list waits for a server that has not answered since this gateway started: it may be starting.
+    pub first_list: Duration,
+    /// How long a call may take.
+    pub call: Duration,
+    /// Legacy sessions that were not used for so long are ended.
+    pub session_idle: Duration,
+    /// Legacy sessions at once.
+    pub sessions_max: usize,
+    /// Legacy sessions of one token at once; the one idle for longest makes room.
+    pub sessions_of_one_max: usize,
+    /// How long running calls may go on when the gateway is stopped.
+    pub drain: Duration,
+    /// Host names under which a listener is reached besides the loopback ones. A listener that is not on loopback and has
+    /// none of them takes every name.
+    pub hosts: Vec<String>,
+    /// Origins of web pages that may speak to the gateway, such as `https://console.example.com`.
+    pub origins: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 4 << 20,
+            connections_max: 2048,
+            header_read: Duration::from_secs(60),
+            body_read: Duration::from_secs(30),
+            list: Duration::from_secs(5),
+            first_list: Duration::from_secs(10),
+            call: Duration::from_secs(300),
+            session_idle: Duration::from_secs(1800),
+            sessions_max: 4096,
+            sessions_of_one_max: 256,
+            drain: Duration::from_secs(10),
+            hosts: Vec::new(),
+            origins: Vec::new(),
+        }
+    }
+}
