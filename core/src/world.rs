@@ -1,7 +1,7 @@
 //! What a decision may see: the state at a seq, read-only. The projections implement it.
 use std::sync::Arc;
 
-use crate::access::Grant;
+use crate::access::{Grant, Membership};
 use crate::ids::{Digest, Seq, Uid};
 use crate::kinds::Kind;
 use crate::name::Name;
@@ -27,8 +27,11 @@ pub trait World: Send + Sync {
     /// Grants made to this subject itself, not those of its groups.
     fn grants(&self, subject: Uid) -> &[Grant];
 
-    /// Groups that this subject belongs to.
-    fn groups_of(&self, subject: Uid) -> &[Uid];
+    /// Every subject to which a grant was made itself.
+    fn holders<'a>(&'a self) -> Box<dyn Iterator<Item = Uid> + 'a>;
+
+    /// Groups that this subject belongs to, by uid.
+    fn memberships(&self, subject: Uid) -> &[Membership];
 
     /// The object that a credential of this digest belongs to.
     fn credential(&self, digest: &Digest) -> Option<Uid>;

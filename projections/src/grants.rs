@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use mcpctl_core::access::{Grant, Permission};
+use mcpctl_core::access::{Grant, Membership, Permission};
 use mcpctl_core::actor::Actor;
 use mcpctl_core::ids::{Digest, Seq, Uid};
 use mcpctl_core::kinds::{Kind, SubjectRef};
@@ -13,7 +13,7 @@ use mcpctl_core::object::Object;
 #[derive(Clone, Default)]
 pub(crate) struct Grants {
     pub(crate) by_subject: OrdMap<Uid, Arc<[Grant]>>,
-    pub(crate) groups: OrdMap<Uid, Arc<[Uid]>>,
+    pub(crate) groups: OrdMap<Uid, Arc<[Membership]>>,
 }
 
 /// Where a change comes from: the event and its actor.
@@ -38,7 +38,7 @@ impl Grants {
             let wanted = has.iter().filter(|(uid, _)| *uid == subject).map(|(_, permission)| permission);
             self.set(subject, source, wanted, cause);
         }
-        self.set_members(before, after);
+        self.set_members(before, after, cause);
     }
 
     fn set<'p>(&mut self, subject: Uid, source: Uid, wanted: impl Iterator<Item = &'p Permission>, cause: &Cause<'_>) {
@@ -61,23 +61,23 @@ impl Grants {
         }
     }
 
-    fn set_members(&mut self, before: Option<&Arc<Object>>, after: Option<&Arc<Object>>) {
+    fn set_members(&mut self, before: Option<&Arc<Object>>, after: Option<&Arc<Object>>, cause: &Cause<'_>) {
         let were = before.map(member_uids).unwrap_or_default();
         let are = after.map(member_uids).unwrap_or_default();
         let Some(group) = before.or(after).map(|object| object.meta.uid) else { return };
         for subject in were.difference(&are) {
-            self.edit_groups(*subject, |groups| groups.retain(|other| *other != group));
+            self.edit_groups(*subject, |groups| groups.retain(|member| member.group != group));
         }
         for subject in are.difference(&were) {
-            self.edit_groups(*subject, |groups| groups.push(group));
+            let member = Membership { group, seq: cause.seq, grantor: cause.actor.clone() };
+            self.edit_groups(*subject, |groups| groups.push(member));
         }
     }
 
-    fn edit_groups(&mut self, subject: Uid, edit: impl FnOnce(&mut Vec<Uid>)) {
+    fn edit_groups(&mut self, subject: Uid, edit: impl FnOnce(&mut Vec<Membership>)) {
         let mut groups = self.groups.get(&subject).map(|groups| groups.to_vec()).unwrap_or_default();
         edit(&mut groups);
-        groups.sort_unstable();
-        groups.dedup();
+        groups.sort_unstable_by_key(|member| member.group);
         if groups.is_empty() {
             self.groups.remove(&subject);
         } else {

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use mcpctl_core::access::Grant;
+use mcpctl_core::access::{Grant, Membership};
 use mcpctl_core::erased::FoldError;
 use mcpctl_core::ids::{Digest, RequestId, Seq, Uid};
 use mcpctl_core::kinds::Kind;
@@ -157,7 +157,9 @@ impl State {
         let mut credentials: Vec<_> = self.tables.credentials.iter().collect();
         credentials.sort();
         let grants: Vec<_> = self.grants.by_subject.iter().map(|(k, v)| (k, &v[..])).collect();
-        let groups: Vec<_> = self.grants.groups.iter().map(|(k, v)| (k, &v[..])).collect();
+        let groups: Vec<_> = (self.grants.groups.iter())
+            .map(|(k, v)| (k, v.iter().map(|member| member.group).collect::<Vec<_>>()))
+            .collect();
         let requests: Vec<_> = self.requests.iter().collect();
         let due: Vec<_> = self.due.keys().collect();
         let owned: Vec<_> = self.tables.owned.iter().map(|(k, v)| (k, v.iter().collect::<Vec<_>>())).collect();
@@ -191,7 +193,10 @@ impl World for State {
     fn grants(&self, subject: Uid) -> &[Grant] {
         self.grants.by_subject.get(&subject).map_or(&[], |grants| grants)
     }
-    fn groups_of(&self, subject: Uid) -> &[Uid] {
+    fn holders<'a>(&'a self) -> Box<dyn Iterator<Item = Uid> + 'a> {
+        Box::new(self.grants.by_subject.keys().copied())
+    }
+    fn memberships(&self, subject: Uid) -> &[Membership] {
         self.grants.groups.get(&subject).map_or(&[], |groups| groups)
     }
     fn credential(&self, digest: &Digest) -> Option<Uid> {

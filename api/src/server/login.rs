@@ -107,7 +107,10 @@ async fn me(Shared(app): Shared<Arc<App>>, caller: Authenticated) -> axum::Json<
     let rights: BTreeSet<String> =
         effective(&*state, caller.actor.uid).into_iter().map(|grant| grant.permission.to_string()).collect();
     let groups =
-        state.groups_of(caller.actor.uid).iter().filter_map(|uid| Some(state.by_uid(*uid)?.meta.name.to_string()));
+        state
+            .memberships(caller.actor.uid)
+            .iter()
+            .filter_map(|member| Some(state.by_uid(member.group)?.meta.name.to_string()));
     let token = state.by_uid(caller.actor.uid);
     axum::Json(Me {
         owner: token.and_then(|object| object.of::<McpToken>()?.1.owner.clone()),

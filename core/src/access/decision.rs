@@ -162,7 +162,7 @@ fn decide_token(world: &dyn World, token: Uid, ask: &Ask<'_>, now: Timestamp) ->
 /// Grants of a subject and of the groups it belongs to.
 fn grants_of(world: &dyn World, subject: Uid) -> impl Iterator<Item = &Grant> {
     let own = world.grants(subject).iter();
-    own.chain(world.groups_of(subject).iter().flat_map(move |group| world.grants(*group).iter()))
+    own.chain(world.memberships(subject).iter().flat_map(move |member| world.grants(member.group).iter()))
 }
 
 /// All permissions that a subject holds now. For a token: its own, before its owner and project narrow them.
@@ -172,7 +172,7 @@ pub fn effective(world: &dyn World, subject: Uid) -> Vec<Grant> {
 }
 
 /// Whether one permission answers a question with yes.
-fn answers(permission: &Permission, ask: &Ask<'_>) -> bool {
+pub(super) fn answers(permission: &Permission, ask: &Ask<'_>) -> bool {
     match (permission, ask) {
         (Permission::Operation { action, .. }, Ask::Operation(asked)) => action == "*" || action == asked,
         (Permission::Resource { role, resource, name }, Ask::Object { verb, resource: asked, name: wanted, .. }) => {
@@ -185,7 +185,7 @@ fn answers(permission: &Permission, ask: &Ask<'_>) -> bool {
 }
 
 /// What is a subject's own: it may see itself; it may see, end and remove the tokens that it owns.
-fn owned(world: &dyn World, subject: Uid, ask: &Ask<'_>) -> Option<Seq> {
+pub(super) fn owned(world: &dyn World, subject: Uid, ask: &Ask<'_>) -> Option<Seq> {
     let Ask::Object { verb, uid: Some(uid), .. } = ask else { return None };
     let object = world.by_uid(*uid)?;
     if *uid == subject && *verb == Verb::View {
@@ -195,12 +195,12 @@ fn owned(world: &dyn World, subject: Uid, ask: &Ask<'_>) -> Option<Seq> {
     (owner_is_caller && matches!(verb, Verb::View | Verb::Edit | Verb::Delete)).then_some(object.meta.resource_version)
 }
 
-fn is_self(caller: Uid, ask: &Ask<'_>) -> bool {
+pub(super) fn is_self(caller: Uid, ask: &Ask<'_>) -> bool {
     matches!(ask, Ask::Object { verb: Verb::View, uid: Some(uid), .. } if *uid == caller)
 }
 
 /// Whether a question lies inside a project: the project itself, what lives in it, and the use of its servers.
-fn inside(project: &Object, ask: &Ask<'_>) -> bool {
+pub(super) fn inside(project: &Object, ask: &Ask<'_>) -> bool {
     let Ask::Object { verb, resource, project: lives_in, name, .. } = ask else { return false };
     if *lives_in == Some(project.meta.uid) {
         return true;
@@ -218,7 +218,7 @@ fn inside(project: &Object, ask: &Ask<'_>) -> bool {
 }
 
 /// Rights that no token ever has (C4): making tokens, binding, and the operations that reach beyond a project.
-fn delegable(ask: &Ask<'_>) -> bool {
+pub(super) fn delegable(ask: &Ask<'_>) -> bool {
     match ask {
         Ask::Operation(_) => false,
         Ask::Object { verb, resource, .. } => {

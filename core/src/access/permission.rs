@@ -303,6 +303,17 @@ pub struct Grant {
     pub grantor: Actor,
 }
 
+/// That a subject belongs to a group, and the event that put it there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// The group.
+    pub group: Uid,
+    /// The event that put the subject there.
+    pub seq: Seq,
+    /// Who put it there.
+    pub grantor: Actor,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -74,7 +74,7 @@ pub(super) fn whoami(asked: &Asked, _: &Map<String, Value>) -> Result<Value, Str
     let holds = |permission: &_| owner.as_ref().is_none_or(|owner| covers(state, owner, permission).is_some());
     let grants = effective(state, actor.uid).into_iter().map(|grant| grant.permission).filter(holds);
     let rights: BTreeSet<String> = grants.map(|permission| permission.to_string()).collect();
-    let groups = state.groups_of(actor.uid).iter().filter_map(|uid| state.by_uid(*uid));
+    let groups = state.memberships(actor.uid).iter().filter_map(|member| state.by_uid(member.group));
     let me = Me {
         owner,
         project: object.and_then(|object| object.meta.project.as_ref()).map(|project| project.name.to_string()),

@@ -1,0 +1,1 @@
+//! Questions about rights: what the answer is, and why.
