@@ -10,7 +10,7 @@ use crate::kinds::{Kind, SubjectRef};
 use crate::name::Name;
 use crate::object::{Object, ProjectName, title};
 use crate::record::{Authz, AuthzMode, Header, RECORD_VERSION};
-use crate::reference::Ref;
+use crate::reference::{Ref, RefUse};
 use crate::refusal::{Refusal, Violations};
 use crate::resource::{ActRight, Scope};
 use crate::time::Timestamp;
@@ -35,6 +35,22 @@ pub struct Command {
     pub project: Option<Name>,
     /// What to do.
     pub deed: Deed,
+}
+
+impl Command {
+    /// The right that it is about, whatever is there: what somebody is told to lack who may not know what is there.
+    #[must_use]
+    pub fn wanted(&self) -> Verb {
+        match &self.deed {
+            Deed::Apply { mode: Mode::Create, .. } => Verb::Create,
+            Deed::Apply { mode: Mode::Upsert, .. } => Verb::Edit,
+            Deed::Delete { .. } => Verb::Delete,
+            Deed::Act(action) => match self.kind.untyped().right(action) {
+                ActRight::Verb(verb) | ActRight::OwnOr(verb) => verb,
+                ActRight::System => Verb::Edit,
+            },
+        }
+    }
 }
 
 /// What a command does.
@@ -156,13 +172,13 @@ pub struct Place<'a> {
 /// # Errors
 /// When it is refused; then nothing happened.
 pub fn decide(world: &dyn World, asking: &Asking<'_>, command: &Command) -> Result<Decided, Refusal> {
-    let project = resolve_project(world, command)?;
+    let project = resolve_project(world, asking, command)?;
     let found = world.by_name(command.kind, project.as_ref().map(|p| p.uid), &command.name).cloned();
     let deciding = Deciding { world, asking, command, project };
     match &command.deed {
         Deed::Apply { body, mode, expected, then } => deciding.apply(found, body, *mode, *expected, then),
-        Deed::Delete { expected } => deciding.delete(&deciding.must_exist(found, *expected)?),
-        Deed::Act(action) => deciding.act(&*deciding.must_exist(found, None)?, action),
+        Deed::Delete { expected } => deciding.delete(&deciding.must_exist(found)?, *expected),
+        Deed::Act(action) => deciding.act(&*deciding.must_exist(found)?, action),
     }
 }
 
@@ -173,7 +189,7 @@ pub fn due(world: &dyn World, object: &Object, now: Timestamp) -> Option<Draft> 
     (at <= now).then(|| draft_of(object, event, system_authz(world)))
 }
 
-fn resolve_project(world: &dyn World, command: &Command) -> Result<Option<ProjectName>, Refusal> {
+fn resolve_project(world: &dyn World, asking: &Asking<'_>, command: &Command) -> Result<Option<ProjectName>, Refusal> {
     match (command.kind.scope(), &command.project) {
         (Scope::Global, None) => Ok(None),
         (Scope::Global, Some(_)) => Err(invalid("project", format!("a {} lives in no project", command.kind))),
@@ -181,8 +197,20 @@ fn resolve_project(world: &dyn World, command: &Command) -> Result<Option<Projec
         (Scope::Project, Some(name)) => world
             .by_name(Kind::Project, None, name)
             .map(|object| Some(ProjectName { uid: object.meta.uid, name: name.clone() }))
-            .ok_or_else(|| Refusal::NotFound { object: title(Kind::Project, None, name.as_str()) }),
+            .ok_or_else(|| no_project(world, asking, command, name)),
     }
+}
+
+/// Whoever may not see the project is told what they would be told if it were there.
+fn no_project(world: &dyn World, asking: &Asking<'_>, command: &Command, project: &Name) -> Refusal {
+    let may = |ask: &Ask<'_>| decide_access(world, asking.caller, ask, asking.now).allowed;
+    let see = Ask::named(Verb::View, Kind::Project, None, project);
+    if may(&see) {
+        return Refusal::NotFound { object: title(Kind::Project, None, project.as_str()) };
+    }
+    let wanted = Ask::named(command.wanted(), command.kind, None, &command.name);
+    let missing = if may(&wanted) { see } else { wanted };
+    Refusal::Forbidden { actor: asking.caller.to_string(), missing: missing.to_string(), at: world.seq() }
 }
 
 fn invalid(field: &str, message: String) -> Refusal {
@@ -225,12 +253,23 @@ impl Deciding<'_> {
         }
     }
 
-    fn allow(&self, ask: &Ask<'_>) -> Result<Verdict, Refusal> {
-        let verdict = decide_access(self.world, self.asking.caller, ask, self.asking.now);
+    fn may(&self, ask: &Ask<'_>) -> Verdict {
+        decide_access(self.world, self.asking.caller, ask, self.asking.now)
+    }
+
+    fn forbidden(&self, missing: String) -> Refusal {
+        Refusal::Forbidden { actor: self.asking.caller.to_string(), missing, at: self.world.seq() }
+    }
+
+    /// Whoever may not see the object is told the same whether it is there or not.
+    fn allow(&self, verb: Verb, object: Option<&Object>) -> Result<Verdict, Refusal> {
+        let verdict = self.may(&self.ask(verb, object));
         if verdict.allowed {
             return Ok(verdict);
         }
-        Err(Refusal::Forbidden { actor: self.asking.caller.to_string(), missing: ask.to_string(), at: verdict.at })
+        let seen = self.may(&self.ask(Verb::View, object)).allowed;
+        let missing = if seen { verb } else { self.command.wanted() };
+        Err(self.forbidden(self.ask(missing, object).to_string()))
     }
 
     fn authz(&self, mode: AuthzMode, mut via: Vec<Seq>) -> Authz {
@@ -240,20 +279,20 @@ impl Deciding<'_> {
         Authz { at: self.world.seq(), mode, via }
     }
 
-    /// An object that the caller may not see is refused like one that is not there would be: by the right that is missing.
-    fn must_exist(&self, found: Option<Arc<Object>>, expected: Option<Seq>) -> Result<Arc<Object>, Refusal> {
+    fn must_exist(&self, found: Option<Arc<Object>>) -> Result<Arc<Object>, Refusal> {
         let Some(object) = found else {
-            self.allow(&self.ask(Verb::View, None))?;
+            let wanted = self.command.wanted();
+            if !self.may(&self.ask(Verb::View, None)).allowed {
+                self.allow(wanted, None)?;
+            }
             return Err(Refusal::NotFound { object: self.title() });
         };
-        self.check_version(&object, expected)?;
         Ok(object)
     }
 
     fn check_version(&self, object: &Object, expected: Option<Seq>) -> Result<(), Refusal> {
         match expected {
             Some(expected) if expected != object.meta.resource_version => {
-                self.allow(&Ask::on(Verb::View, object))?;
                 Err(Refusal::Conflict { object: self.title(), expected, found: object.meta.resource_version })
             }
             _ => Ok(()),
@@ -271,15 +310,19 @@ impl Deciding<'_> {
         let before = found.as_deref();
         let verb = if before.is_some() { Verb::Edit } else { Verb::Create };
         if before.is_some() && mode == Mode::Create {
-            self.allow(&self.ask(Verb::Create, before))?;
+            self.allow(Verb::Create, before)?;
             return Err(Refusal::AlreadyExists { object: self.title() });
         }
         let untyped = self.command.kind.untyped();
         if let (Some(object), true) = (before, untyped.immutable()) {
-            self.allow(&Ask::on(Verb::View, object))?;
+            self.allow(Verb::View, before)?;
             return Ok(Decided { drafts: Vec::new(), outcome: Outcome::Unchanged, object: object.meta.uid });
         }
-        let mut via = self.allow(&self.ask(verb, before))?.via;
+        let (mut via, rule) = match self.allow(verb, before) {
+            Ok(verdict) => (verdict.via, AuthzMode::Rbac),
+            Err(_) if self.is_own_action(before, &**body, then) => (Vec::new(), AuthzMode::Own),
+            Err(refusal) => return Err(refusal),
+        };
         if let (Some(object), expected) = (before, expected) {
             self.check_version(object, expected)?;
         } else if let Some(expected) = expected {
@@ -290,7 +333,16 @@ impl Deciding<'_> {
         via.extend(check_additions(self.world, self.asking.caller, &additions, self.asking.now)?);
         let launch_changed = before.is_some_and(|object| object.body.launch_differs(&**body));
         via.extend(check_references(self.world, self.asking.caller, before, &refs, launch_changed, self.asking.now)?);
-        self.applied(before, &**body, refs, via, then)
+        self.applied(before, &**body, refs, self.authz(rule, via), then)
+    }
+
+    /// An apply that leaves the spec as it is, for actions that the caller may do to itself: a person's own new password.
+    fn is_own_action(&self, before: Option<&Object>, body: &dyn AnyBody, then: &[AnyAction]) -> bool {
+        let untyped = self.command.kind.untyped();
+        let own = |action: &AnyAction| matches!(untyped.right(action), ActRight::OwnOr(_));
+        let unchanged_self =
+            before.is_some_and(|object| object.meta.uid == self.asking.caller.uid && object.body.same_spec(body));
+        unchanged_self && !then.is_empty() && then.iter().all(own)
     }
 
     fn validate(&self, before: Option<&Object>, body: &dyn AnyBody) -> Result<Vec<ResolvedRef>, Refusal> {
@@ -304,11 +356,15 @@ impl Deciding<'_> {
         for used in body.refs() {
             match self.world.by_name(used.kind, None, &used.name) {
                 Some(target) => refs.push(ResolvedRef { kind: used.kind, name: used.name, uid: target.meta.uid }),
-                None => violations.hint(
-                    used.field,
-                    format!("{} {:?} does not exist", used.kind, used.name),
-                    format!("create it first, or see `mcpctl get {}`", used.kind.names().plural),
-                ),
+                // The one who may not use it is not told whether it is there either.
+                None if matches!(used.kind, Kind::Secret | Kind::Server) => {
+                    let ask = Ask::named(Verb::Run, used.kind, None, &used.name);
+                    if !self.may(&ask).allowed {
+                        return Err(self.forbidden(ask.to_string()));
+                    }
+                    dangling(&mut violations, used);
+                }
+                None => dangling(&mut violations, used),
             }
         }
         violations.check()?;
@@ -320,12 +376,11 @@ impl Deciding<'_> {
         before: Option<&Object>,
         body: &dyn AnyBody,
         refs: Vec<ResolvedRef>,
-        via: Vec<Seq>,
+        authz: Authz,
         then: &[AnyAction],
     ) -> Result<Decided, Refusal> {
         let uid = before.map_or_else(|| Uid::new(self.asking.now, self.asking.random), |object| object.meta.uid);
         let unchanged = before.is_some_and(|object| object.body.same_spec(body) && *object.refs == *refs);
-        let authz = self.authz(AuthzMode::Rbac, via);
         let mut drafts = Vec::new();
         if !unchanged {
             let event = self.command.kind.untyped().applied(body, &refs);
@@ -378,17 +433,10 @@ impl Deciding<'_> {
 
     fn act(&self, object: &Object, action: &AnyAction) -> Result<Decided, Refusal> {
         let (mode, via) = match object.meta.kind.untyped().right(action) {
-            ActRight::Verb(verb) => (AuthzMode::Rbac, self.allow(&Ask::on(verb, object))?.via),
             ActRight::OwnOr(_) if self.asking.caller.uid == object.meta.uid => (AuthzMode::Own, Vec::new()),
-            ActRight::OwnOr(verb) => (AuthzMode::Rbac, self.allow(&Ask::on(verb, object))?.via),
+            ActRight::Verb(verb) | ActRight::OwnOr(verb) => (AuthzMode::Rbac, self.allow(verb, Some(object))?.via),
             ActRight::System if self.asking.caller.kind == ActorKind::System => (AuthzMode::System, Vec::new()),
-            ActRight::System => {
-                return Err(Refusal::Forbidden {
-                    actor: self.asking.caller.to_string(),
-                    missing: "do what only the control plane does".to_owned(),
-                    at: self.world.seq(),
-                });
-            }
+            ActRight::System => return Err(self.forbidden("do what only the control plane does".to_owned())),
         };
         let authz = self.authz(mode, via);
         let events = self.act_events(object, action)?;
@@ -397,8 +445,9 @@ impl Deciding<'_> {
         Ok(Decided { drafts, outcome, object: object.meta.uid })
     }
 
-    fn delete(&self, object: &Arc<Object>) -> Result<Decided, Refusal> {
-        let via = self.allow(&Ask::on(Verb::Delete, object))?.via;
+    fn delete(&self, object: &Arc<Object>, expected: Option<Seq>) -> Result<Decided, Refusal> {
+        let via = self.allow(Verb::Delete, Some(object))?.via;
+        self.check_version(object, expected)?;
         let mut changed: BTreeMap<Uid, (Arc<Object>, Arc<dyn AnyBody>)> = BTreeMap::new();
         let mut gone = vec![object.clone()];
         if object.meta.kind == Kind::Project {
@@ -447,10 +496,24 @@ impl Deciding<'_> {
             match subjects.iter().find_map(|subject| body.without_subject(subject)) {
                 Some(without) => drop(changed.insert(holder.meta.uid, (holder, without))),
                 None if leaving.meta.kind == Kind::McpToken => {}
-                None => needed_by.push(holder.title()),
+                None => needed_by.push(holder),
             }
         }
-        if needed_by.is_empty() { Ok(()) } else { Err(Refusal::InUse { object: leaving.title(), by: needed_by }) }
+        if needed_by.is_empty() {
+            return Ok(());
+        }
+        Err(Refusal::InUse { object: leaving.title(), by: self.named_to_caller(&needed_by) })
+    }
+
+    /// Titles of objects; of those that the caller may not see, only how many there are.
+    fn named_to_caller(&self, objects: &[Arc<Object>]) -> Vec<String> {
+        let seen = objects.iter().filter(|object| self.may(&Ask::on(Verb::View, object)).allowed);
+        let mut titles: Vec<String> = seen.map(|object| object.title()).collect();
+        let unseen = objects.len() - titles.len();
+        if unseen > 0 {
+            titles.push(format!("{unseen} that you may not see"));
+        }
+        titles
     }
 
     /// What ends for good because its owner did.
@@ -460,6 +523,14 @@ impl Deciding<'_> {
             .filter_map(|object| Some(draft_of(object, object.body.end_with_owner()?, system_authz(self.world))))
             .collect()
     }
+}
+
+fn dangling(violations: &mut Violations, used: RefUse) {
+    violations.hint(
+        used.field,
+        format!("{} {:?} does not exist", used.kind, used.name),
+        format!("create it first, or see `mcpctl get {}`", used.kind.names().plural),
+    );
 }
 
 /// The ways in which manifests name an object as a subject.

@@ -191,6 +191,17 @@ fn draft_of<K: Resource>(event: &K::Event) -> EventDraft {
     EventDraft { event: event.name(), version: EVENT_VERSION, payload: pack(event) }
 }
 
+/// What serde says is wrong with a type, without the value: it may stand where a secret was meant.
+fn without_value(message: &str) -> String {
+    for what in ["invalid type: ", "invalid value: "] {
+        if let Some((found, expected)) = message.strip_prefix(what).and_then(|rest| rest.rsplit_once(", expected ")) {
+            let shape = found.split(['"', '`']).next().unwrap_or_default().trim_end();
+            return format!("{what}{shape}, expected {expected}");
+        }
+    }
+    message.to_owned()
+}
+
 /// The event of a deletion.
 #[must_use]
 pub fn deleted() -> EventDraft {
@@ -321,7 +332,7 @@ impl<K: Resource> Untyped for Twin<K> {
         let mut spec: K = serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| {
             let path = error.path().to_string();
             let field = if path == "." { String::new() } else { path };
-            vec![Violation { field, message: error.into_inner().to_string(), hint: None }]
+            vec![Violation { field, message: without_value(&error.into_inner().to_string()), hint: None }]
         })?;
         spec.prepare();
         Ok(Arc::new(Body::<K> { spec, status: K::Status::default() }))
@@ -392,5 +403,22 @@ fn meta_after(before: Option<&Object>, header: &Header, project: Option<crate::o
         created_by,
         updated_at: header.at,
         updated_by: header.actor.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_value;
+
+    #[test]
+    fn a_wrong_type_is_told_without_its_value() {
+        for (said, shown) in [
+            ("invalid type: integer `4711`, expected a string", "invalid type: integer, expected a string"),
+            ("invalid type: string \"a, expected b\", expected a map", "invalid type: string, expected a map"),
+            ("invalid type: map, expected a string", "invalid type: map, expected a string"),
+            ("unknown field `x`, expected `y`", "unknown field `x`, expected `y`"),
+        ] {
+            assert_eq!(without_value(said), shown);
+        }
     }
 }

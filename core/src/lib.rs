@@ -16,6 +16,7 @@ pub mod reference;
 pub mod refusal;
 pub mod resource;
 pub mod schema;
+pub mod strict;
 pub mod time;
 pub mod token;
 pub mod upcast;

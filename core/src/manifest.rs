@@ -10,6 +10,7 @@ use crate::name::Name;
 use crate::object::Object;
 use crate::refusal::{Violation, Violations};
 use crate::resource::Scope;
+use crate::strict::Strict;
 use crate::time::Timestamp;
 
 /// Most documents that one input may hold.
@@ -43,8 +44,8 @@ pub fn documents(text: &str) -> Result<Vec<Map<String, Value>>, Violation> {
     }
     let mut found = Vec::new();
     for document in yaml_serde::Deserializer::from_str(text) {
-        let value =
-            <Value as serde::Deserialize>::deserialize(document).map_err(|error| fail(format!("not YAML: {error}")))?;
+        let Strict(value) = serde::Deserialize::deserialize(document)
+            .map_err(|error: yaml_serde::Error| fail(format!("not YAML: {error}")))?;
         flatten(value, &mut found).map_err(fail)?;
         if found.len() > DOCUMENTS_MAX {
             return Err(fail(format!("the input has more than {DOCUMENTS_MAX} documents: split it")));
@@ -119,8 +120,7 @@ pub fn read_kind(kind: Kind, mut fields: Map<String, Value>) -> Result<Manifest,
         }
         (_, None) => None,
     };
-    let resource_version =
-        fields.remove("metadata").and_then(|metadata| metadata.get("resourceVersion").and_then(Value::as_u64)).map(Seq);
+    let resource_version = take_version(&mut fields, &mut violations);
     fields.remove("status");
     let body = untyped.parse(fields).map_err(|errors| violations.0.extend(errors)).ok();
     match (name, body) {
@@ -129,6 +129,20 @@ pub fn read_kind(kind: Kind, mut fields: Map<String, Value>) -> Result<Manifest,
         }
         _ => Err(violations.0),
     }
+}
+
+/// The version that the author read. One that can't be read is refused: the author meant to be protected by it.
+fn take_version(fields: &mut Map<String, Value>, violations: &mut Violations) -> Option<Seq> {
+    let metadata = fields.remove("metadata").filter(|metadata| !metadata.is_null())?;
+    let Some(metadata) = metadata.as_object() else {
+        violations.add("metadata", "must be a mapping");
+        return None;
+    };
+    let stated = metadata.get("resourceVersion").filter(|version| !version.is_null())?;
+    if stated.as_u64().is_none() {
+        violations.add("metadata.resourceVersion", "must be a whole number, as it was read");
+    }
+    stated.as_u64().map(Seq)
 }
 
 fn one(field: &str, message: String) -> Vec<Violation> {

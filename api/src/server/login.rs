@@ -13,6 +13,7 @@ use axum::routing::{get, post};
 use mcpctl_core::access::effective;
 use mcpctl_core::actor::{Actor, ActorKind};
 use mcpctl_core::command::{Command, Deed};
+use mcpctl_core::ids::Digest;
 use mcpctl_core::kinds::{Kind, McpToken, UserAction};
 use mcpctl_core::name::{Name, NameRule};
 use mcpctl_core::plaintext::Plaintext;
@@ -53,18 +54,23 @@ async fn login(
     })?;
     let email = asked.email.trim().to_ascii_lowercase();
     let source = Source::from(from.ip());
-    app.limits.may_log_in(source, &email, Instant::now()).map_err(|limited| too_many(&limited))?;
+    let may_try = || app.limits.may_log_in(source, &email, Instant::now()).map_err(|limited| too_many(&limited));
+    may_try()?;
+    let turn = app.passwords.turn().await?;
+    // Looked at again, since those before may have failed: guesses that come all at once are counted too.
+    may_try()?;
     let password = Plaintext::new(asked.password);
     let state = app.published.load();
     let user =
         Name::parse(NameRule::Email, &email).ok().and_then(|name| state.by_name(Kind::User, None, &name).cloned());
-    let right = app.passwords.check(password::version_of(user.as_deref()).as_ref(), &password).await;
+    let version = password::version_of(user.as_deref());
+    let right = app.passwords.check(turn, version.as_ref(), &password).await;
     let Some(user) = user.filter(|user| right && user.body.enabled()) else {
         app.limits.login_failed(source, &email, Instant::now());
         login_audit::refused(&app, &email, &from.ip().to_string());
         return Err(unauthorized("e-mail address or password is wrong"));
     };
-    let answer = open(&app, &user.meta.name).await?;
+    let answer = open_checked(&app, &user.meta.name, version.map(|version| version.commitment)).await?;
     login_audit::opened(&app, &user);
     let mut response = axum::Json(answer).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -76,9 +82,13 @@ async fn login(
 /// # Errors
 /// When the log takes no writes.
 pub async fn open(app: &App, user: &Name) -> Result<LoginAnswer> {
+    open_checked(app, user, None).await
+}
+
+async fn open_checked(app: &App, user: &Name, checked: Option<Digest>) -> Result<LoginAnswer> {
     let (raw, digest) = mint_token::draw_login();
     let expires_at = clock::now().plus_millis(LOGIN_MS);
-    let action = UserAction::OpenLogin { digest, expires_at };
+    let action = UserAction::OpenLogin { digest, expires_at, checked };
     let command = Command { kind: Kind::User, name: user.clone(), project: None, deed: Deed::Act(Box::new(action)) };
     app.writer.submit(Submission { command, caller: Actor::system("login"), request: None }).await?;
     Ok(LoginAnswer { token: raw.expose().to_owned(), expires_at, user: user.to_string() })
@@ -106,11 +116,10 @@ async fn me(Shared(app): Shared<Arc<App>>, caller: Authenticated) -> axum::Json<
     let state = app.published.load();
     let rights: BTreeSet<String> =
         effective(&*state, caller.actor.uid).into_iter().map(|grant| grant.permission.to_string()).collect();
-    let groups =
-        state
-            .memberships(caller.actor.uid)
-            .iter()
-            .filter_map(|member| Some(state.by_uid(member.group)?.meta.name.to_string()));
+    let groups = state
+        .memberships(caller.actor.uid)
+        .iter()
+        .filter_map(|member| Some(state.by_uid(member.group)?.meta.name.to_string()));
     let token = state.by_uid(caller.actor.uid);
     axum::Json(Me {
         owner: token.and_then(|object| object.of::<McpToken>()?.1.owner.clone()),

@@ -4,6 +4,7 @@ use axum::response::{IntoResponse, Response};
 use mcpctl_core::ids::Seq;
 use mcpctl_core::refusal::{Refusal, Violation};
 
+use super::effects::password::PasswordError;
 use super::effects::sealed_store::SealError;
 use super::effects::secret_values::SecretError;
 use super::writer::WriteError;
@@ -114,7 +115,9 @@ impl From<Refusal> for Answer {
             }
             Refusal::InUse { by, .. } => problem(StatusCode::CONFLICT, "in-use", "In use", detail).hint(format!(
                 "see `mcpctl describe {}`",
-                by.first().map_or(String::new(), |title| title.replacen('/', " ", 1))
+                by.iter()
+                    .find(|title| title.contains('/'))
+                    .map_or_else(|| "KIND NAME".to_owned(), |title| title.replacen('/', " ", 1))
             )),
             Refusal::Impossible { hint, .. } => {
                 problem(StatusCode::CONFLICT, "impossible", "Not possible now", detail).hint(hint)
@@ -139,6 +142,17 @@ impl From<SealError> for Answer {
     fn from(error: SealError) -> Self {
         tracing::error!(%error, "the sealed store failed");
         problem(StatusCode::SERVICE_UNAVAILABLE, "sealed-store", "The sealed store failed", error.to_string())
+    }
+}
+
+impl From<PasswordError> for Answer {
+    fn from(error: PasswordError) -> Self {
+        match error {
+            PasswordError::Sealed(error) => error.into(),
+            PasswordError::Busy => {
+                problem(StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy", error.to_string()).retry_after(5)
+            }
+        }
     }
 }
 

@@ -133,7 +133,7 @@ impl Tried {
     /// A login of a user.
     pub(crate) async fn login(&self, user: &str) -> CallerBearer {
         let (raw, digest) = mint_token::draw_login();
-        let open = UserAction::OpenLogin { digest, expires_at: clock::now().plus_millis(60_000) };
+        let open = UserAction::OpenLogin { digest, expires_at: clock::now().plus_millis(60_000), checked: None };
         let name = Name::parse(NameRule::Email, user).unwrap();
         let command = Command { kind: Kind::User, name, project: None, deed: Deed::Act(Box::new(open)) };
         self.submit(&Actor::system("login"), command).await.unwrap();

@@ -131,9 +131,11 @@ impl Resource for Secret {
         ActRight::Verb(Verb::Edit)
     }
 
-    fn decide(_deciding: &Deciding<'_, Self>, action: &SecretAction) -> Result<Vec<SecretEvent>, Refusal> {
-        let SecretAction::Write(version) = action;
-        Ok(vec![SecretEvent::Written(version.clone())])
+    /// Two writers may have counted from the same version: the number is given here, where they are one after the other.
+    fn decide(deciding: &Deciding<'_, Self>, action: &SecretAction) -> Result<Vec<SecretEvent>, Refusal> {
+        let SecretAction::Write(written) = action;
+        let version = deciding.status.current.as_ref().map_or(0, |current| current.version).saturating_add(1);
+        Ok(vec![SecretEvent::Written(SecretVersion { version, ..written.clone() })])
     }
 
     fn evolve(status: &mut SecretStatus, event: &SecretEvent, _at: Timestamp) {

@@ -74,6 +74,8 @@ pub enum UserAction {
         digest: Digest,
         /// When it ends at the latest.
         expires_at: Timestamp,
+        /// Commitment of the password that was checked: it must still be in force. `None` when no password was asked for.
+        checked: Option<Digest>,
     },
     /// End one login.
     CloseLogin {
@@ -153,7 +155,10 @@ impl Resource for User {
     fn decide(deciding: &Deciding<'_, Self>, action: &UserAction) -> Result<Vec<UserEvent>, Refusal> {
         match action {
             UserAction::SetPassword(version) => set_password(deciding, version),
-            UserAction::OpenLogin { digest, expires_at } => Ok(open_login(deciding, *digest, *expires_at)),
+            UserAction::OpenLogin { digest, expires_at, checked } => {
+                still_open(deciding, *checked)?;
+                Ok(open_login(deciding, *digest, *expires_at))
+            }
             UserAction::CloseLogin { digest } => {
                 let open = deciding.status.logins.contains_key(&digest.to_string());
                 Ok(if open { vec![UserEvent::LoginClosed { digest: *digest }] } else { Vec::new() })
@@ -215,7 +220,23 @@ fn set_password(deciding: &Deciding<'_, User>, version: &PasswordVersion) -> Res
             at: deciding.world.seq(),
         });
     }
-    Ok(vec![UserEvent::PasswordSet(version.clone())])
+    let version = PasswordVersion {
+        version: deciding.status.password.as_ref().map_or(0, |current| current.version).saturating_add(1),
+        ..version.clone()
+    };
+    Ok(vec![UserEvent::PasswordSet(version)])
+}
+
+/// Checking a password takes a while: a person who was disabled, or got another password, in the meantime is not let in.
+fn still_open(deciding: &Deciding<'_, User>, checked: Option<Digest>) -> Result<(), Refusal> {
+    let in_force = deciding.status.password.as_ref().map(|password| password.commitment);
+    if !deciding.spec.disabled && (checked.is_none() || checked == in_force) {
+        return Ok(());
+    }
+    Err(Refusal::Impossible {
+        what: format!("{} can't sign in with what was checked", deciding.meta.name),
+        hint: "sign in again".to_owned(),
+    })
 }
 
 fn open_login(deciding: &Deciding<'_, User>, digest: Digest, expires_at: Timestamp) -> Vec<UserEvent> {

@@ -79,7 +79,7 @@ fn a_deleted_project_takes_its_tokens_and_their_bindings_along() {
 fn a_disabled_user_loses_logins_and_tokens_for_good() {
     let mut town = town();
     let digest = mcpctl_core::ids::Digest::sha256(b"login");
-    let open = UserAction::OpenLogin { digest, expires_at: town.now.plus_millis(1_000_000) };
+    let open = UserAction::OpenLogin { digest, expires_at: town.now.plus_millis(1_000_000), checked: None };
     town.act(&Actor::system("login"), Kind::User, None, "alice@example.com", Box::new(open)).unwrap();
     let alice = town.user("alice@example.com");
     town.apply_all(&Actor::system("test"), "kind: user\nname: alice@example.com\ndisabled: true\n").unwrap();

@@ -24,7 +24,7 @@ fn eventful() -> Town {
     let password = PasswordVersion { version: 1, commitment: Digest::sha256(b"password") };
     for action in [
         UserAction::SetPassword(password),
-        UserAction::OpenLogin { digest, expires_at: now.plus_millis(9_000_000) },
+        UserAction::OpenLogin { digest, expires_at: now.plus_millis(9_000_000), checked: None },
         UserAction::CloseLogin { digest },
     ] {
         town.act(&system, Kind::User, None, USER, Box::new(action)).unwrap();
