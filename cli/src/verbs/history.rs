@@ -8,6 +8,9 @@ use crate::session::Global;
 use crate::table::Table;
 use crate::{completion, noun, out};
 
+/// Most characters of what changed in one line of the table; `-o json` has all.
+const CHANGES_SHOWN: usize = 120;
+
 /// Shows all events of an object, also of one that is gone
 #[derive(clap::Args)]
 #[command(after_help = "\

@@ -14,9 +14,11 @@ mod history;
 mod login;
 mod logout;
 mod logs;
+mod mcp;
 mod revoke;
 mod status;
 mod test;
+mod up;
 
 use clap::builder::styling::{AnsiColor, Styles};
 
@@ -54,6 +56,7 @@ Exit codes: 0 done, 1 failed (`diff`: there are differences), 2 wrong usage.";
 #[derive(clap::Subcommand)]
 #[command(disable_help_subcommand = true)]
 pub enum Verb {
+    Up(Box<up::Up>),
     Get(get::Get),
     Describe(describe::Describe),
     #[command(subcommand)]
@@ -76,18 +79,21 @@ pub enum Verb {
     Test(test::Test),
     #[command(subcommand)]
     Audit(audit::Audit),
+    Mcp(mcp::Mcp),
     Completion(completion::Completion),
 }
 
 impl Verb {
     /// Whether it winds up by itself after Ctrl-C.
     pub const fn ends_itself(&self) -> bool {
-        false
+        matches!(self, Self::Mcp(_) | Self::Up(_))
     }
 
     /// Does it.
     pub async fn run(self, global: &Global) -> Done {
         match self {
+            Self::Up(verb) => verb.run().await,
+            Self::Up(verb) => verb.run().await,
             Self::Get(verb) => verb.run(global).await,
             Self::Describe(verb) => verb.run(global).await,
             Self::Create(verb) => verb.run(global).await,
@@ -105,6 +111,7 @@ impl Verb {
             Self::Logout(verb) => verb.run(global).await,
             Self::Config(verb) => verb.run(global),
             Self::Test(verb) => verb.run().await,
+            Self::Mcp(verb) => verb.run(global).await,
             Self::Audit(verb) => verb.run(global).await,
             Self::Completion(verb) => verb.run(),
         }

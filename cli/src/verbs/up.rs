@@ -116,7 +116,7 @@ async fn serve(control: &ControlPlane, api: tokio::net::TcpListener, gateway: to
     let faces = async {
         tokio::join!(
             control.serve(api),
-            mcpctl_gateway::http::serve(gateway, plane, mcpctl_gateway::Options::default(), stop.clone()),
+            mcpctl_gateway::serve(gateway, plane, mcpctl_gateway::Options::default(), stop.clone()),
             keep_signed_in(home, control.app().clone(), address, stop.clone()),
             async {
                 stop_signal().await;
