@@ -52,6 +52,15 @@ pub fn moment(at: Timestamp) -> String {
     text.split_once('.').map_or_else(|| text.clone(), |(seconds, _)| format!("{seconds}Z"))
 }
 
+/// The text, or as much of it as fits, and a sign that there is more.
+pub fn shortened(text: &str, chars_max: usize) -> String {
+    if text.chars().count() <= chars_max {
+        text.to_owned()
+    } else {
+        text.chars().take(chars_max - 1).chain(['…']).collect()
+    }
+}
+
 /// Now.
 pub fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -72,6 +81,11 @@ pub fn age(since: Timestamp, now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_too_long_ends_with_a_sign() {
+        assert_eq!((shortened("abc", 3), shortened("abcd", 3)), ("abc".to_owned(), "ab…".to_owned()));
+    }
 
     #[test]
     fn moments_and_ages_are_short() {

@@ -27,15 +27,17 @@ impl Mcp {
         let session = global.session()?;
         let project = session.project(self.project.name())?;
         let bearer = session.bearer().ok_or_else(|| {
-            Failure::new(format!("not signed in to the context {:?}", session.context)).hint("mcpctl login, or set MCPCTL_TOKEN")
+            Failure::new(format!("not signed in to the context {:?}", session.context))
+                .hint("mcpctl login, or set MCPCTL_TOKEN")
         })?;
+        // Here a reason can be told; in the middle of the protocol hardly anybody sees it.
+        session.client.me().await?;
         let plane = RemotePlane::connect(session.client.address().clone())?;
         let bearer = CallerBearer::new(bearer.expose().to_owned());
         let stop = CancellationToken::new();
         let signals = tokio::spawn(cancel_on_signal(stop.clone()));
         let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
-        let served =
-            mcpctl_gateway::serve_stdio(Arc::new(plane.clone()), bearer, &project, input, output, stop).await;
+        let served = mcpctl_gateway::serve_stdio(Arc::new(plane.clone()), bearer, &project, input, output, stop).await;
         signals.abort();
         plane.shutdown().await;
         served.map_err(|error| Failure::new(format!("the bridge broke: {error}")))

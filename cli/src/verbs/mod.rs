@@ -93,7 +93,6 @@ impl Verb {
     pub async fn run(self, global: &Global) -> Done {
         match self {
             Self::Up(verb) => verb.run().await,
-            Self::Up(verb) => verb.run().await,
             Self::Get(verb) => verb.run(global).await,
             Self::Describe(verb) => verb.run(global).await,
             Self::Create(verb) => verb.run(global).await,
