@@ -1,1 +1,16 @@
-//! Questions about rights: what the answer is, and why.
+//! Questions about rights, each about one state: may they, why, why not, who may, what may they.
+//! All of them read `decide`'s own rules, so that an explanation can't differ from the decision.
+mod proof;
+mod subject;
+mod what_can;
+mod who_can;
+mod why_not;
+
+pub use proof::{Proof, Reason, explain};
+pub use subject::{Subject, UnknownSubject, actor_of, members_of};
+pub use what_can::{Held, Right, WhatCan, what_can};
+pub use who_can::who_can;
+pub use why_not::{Missing, Obstacle, WhyNot, smallest, why_not};
+
+/// May they: the decision itself.
+pub use crate::access::decide as can_i;

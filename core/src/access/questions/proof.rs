@@ -1,0 +1,159 @@
+//! Why somebody may do something: the chain of grants, which anybody can check again.
+use std::sync::Arc;
+
+use super::why_not::{WhyNot, why_not};
+use crate::access::decision::{answers, delegable, inside, is_self, owned};
+use crate::access::{Ask, Grant, Membership};
+use crate::actor::{Actor, ActorKind};
+use crate::ids::{Seq, Uid};
+use crate::kinds::McpToken;
+use crate::object::Object;
+use crate::time::Timestamp;
+use crate::world::World;
+
+/// That a subject may do what was asked, and by what.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proof<'w> {
+    /// Who may.
+    pub subject: Actor,
+    /// By what.
+    pub reason: Reason<'w>,
+}
+
+/// By what a subject may.
+#[derive(Clone, Debug)]
+pub enum Reason<'w> {
+    /// It is the control plane itself.
+    System,
+    /// It is asked about itself, or about what it owns.
+    Own {
+        /// Version of the object that is its own.
+        seq: Seq,
+    },
+    /// A grant to the subject, or to a group that it belongs to.
+    Granted {
+        /// The grant.
+        grant: &'w Grant,
+        /// The membership by which the subject has it; `None` when it was made to the subject itself.
+        through: Option<&'w Membership>,
+    },
+    /// A grant to the token, which its owner's rights and its project agree with (C5).
+    Token {
+        /// The grant to the token.
+        grant: &'w Grant,
+        /// The project that it is confined to.
+        project: &'w Arc<Object>,
+        /// Why the owner may.
+        owner: Box<Proof<'w>>,
+    },
+}
+
+impl PartialEq for Reason<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::System, Self::System) => true,
+            (Self::Own { seq }, Self::Own { seq: other }) => seq == other,
+            (Self::Granted { grant, through }, Self::Granted { grant: g, through: t }) => grant == g && through == t,
+            (Self::Token { grant, project, owner }, Self::Token { grant: g, project: p, owner: o }) => {
+                grant == g && project.meta.uid == p.meta.uid && owner == o
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Proves that a subject may, or says why not.
+///
+/// # Errors
+/// When it may not: what stands in the way.
+pub fn explain<'w>(world: &'w dyn World, subject: &Actor, ask: &Ask<'_>, now: Timestamp) -> Result<Proof<'w>, WhyNot> {
+    let reason = match subject.kind {
+        ActorKind::System => Some(Reason::System),
+        ActorKind::User | ActorKind::ServiceAccount => of_subject(world, subject.uid, ask),
+        ActorKind::McpToken => of_token(world, subject.uid, ask, now),
+    };
+    reason.map(|reason| Proof { subject: subject.clone(), reason }).ok_or_else(|| why_not(world, subject, ask, now))
+}
+
+fn of_subject<'w>(world: &'w dyn World, subject: Uid, ask: &Ask<'_>) -> Option<Reason<'w>> {
+    world.by_uid(subject).filter(|object| object.body.enabled())?;
+    if let Some(grant) = held(world, subject, ask) {
+        return Some(Reason::Granted { grant, through: None });
+    }
+    for member in world.memberships(subject) {
+        if let Some(grant) = held(world, member.group, ask) {
+            return Some(Reason::Granted { grant, through: Some(member) });
+        }
+    }
+    owned(world, subject, ask).map(|seq| Reason::Own { seq })
+}
+
+/// The first grant to a holder itself that answers.
+pub(super) fn held<'w>(world: &'w dyn World, holder: Uid, ask: &Ask<'_>) -> Option<&'w Grant> {
+    world.grants(holder).iter().find(|grant| answers(&grant.permission, ask))
+}
+
+/// The owner and the project of a token that is alive.
+pub(super) fn live(world: &dyn World, token: Uid, now: Timestamp) -> Option<(&Actor, &Arc<Object>)> {
+    let object = world.by_uid(token)?;
+    let (_, status) = object.of::<McpToken>()?;
+    let project = world.by_uid(object.meta.project.as_ref()?.uid)?;
+    status.owner.as_ref().filter(|_| status.ended(now).is_none()).map(|owner| (owner, project))
+}
+
+fn of_token<'w>(world: &'w dyn World, token: Uid, ask: &Ask<'_>, now: Timestamp) -> Option<Reason<'w>> {
+    let (owner, project) = live(world, token, now).filter(|(_, project)| inside(project, ask) && delegable(ask))?;
+    let Some(grant) = held(world, token, ask) else {
+        return is_self(token, ask).then_some(Reason::Own { seq: world.by_uid(token)?.meta.resource_version });
+    };
+    let reason = of_subject(world, owner.uid, ask)?;
+    Some(Reason::Token { grant, project, owner: Box::new(Proof { subject: owner.clone(), reason }) })
+}
+
+impl Proof<'_> {
+    /// Seqs of the grants used, ascending: what the verdict says as `via`, but for the memberships.
+    #[must_use]
+    pub fn via(&self) -> Vec<Seq> {
+        let mut via = match &self.reason {
+            Reason::System => Vec::new(),
+            // A token that looks at itself uses no grant.
+            Reason::Own { .. } if self.subject.kind == ActorKind::McpToken => Vec::new(),
+            Reason::Own { seq } => vec![*seq],
+            Reason::Granted { grant, .. } => vec![grant.seq],
+            Reason::Token { grant, owner, .. } => [owner.via(), vec![grant.seq]].concat(),
+        };
+        via.sort_unstable();
+        via.dedup();
+        via
+    }
+
+    /// Checks each link anew: that the grant is in force and answers, that the membership is, that nobody ended.
+    #[must_use]
+    pub fn holds(&self, world: &dyn World, ask: &Ask<'_>, now: Timestamp) -> bool {
+        let uid = self.subject.uid;
+        let in_force = |holder: Uid, grant: &Grant| {
+            answers(&grant.permission, ask) && world.grants(holder).iter().any(|other| other == grant)
+        };
+        let enabled = || world.by_uid(uid).is_some_and(|object| object.body.enabled());
+        match &self.reason {
+            Reason::System => self.subject.kind == ActorKind::System,
+            Reason::Own { .. } if self.subject.kind == ActorKind::McpToken => {
+                live(world, uid, now).is_some_and(|(_, project)| inside(project, ask)) && is_self(uid, ask)
+            }
+            Reason::Own { seq } => enabled() && owned(world, uid, ask) == Some(*seq),
+            Reason::Granted { grant, through: None } => enabled() && in_force(uid, grant),
+            Reason::Granted { grant, through: Some(member) } => {
+                enabled() && world.memberships(uid).contains(member) && in_force(member.group, grant)
+            }
+            Reason::Token { grant, project, owner } => {
+                let confined = |(by, inner): (&Actor, &Arc<Object>)| {
+                    by.uid == owner.subject.uid && inner.meta.uid == project.meta.uid && inside(inner, ask)
+                };
+                live(world, uid, now).is_some_and(confined)
+                    && delegable(ask)
+                    && in_force(uid, grant)
+                    && owner.holds(world, ask, now)
+            }
+        }
+    }
+}
