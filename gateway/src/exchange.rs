@@ -85,16 +85,22 @@ impl Gateway {
         let incoming = Incoming::read(&arrival.body);
         let mut audit = Opened::new(&self, Some(&arrival.bearer), &arrival.project, arrival.body.len());
         let id = describe(&incoming, &mut audit);
+        // A line that is no request is never answered; HTTP has a status for it.
+        let unanswerable = matches!(incoming, Ok(Incoming::Notification(_))) && matches!(arrival.way, Way::Stdio(_));
         let admission = match self.plane.admit(&arrival.bearer, &arrival.project).await {
             Ok(admission) => admission,
-            Err(denial) => return self.denied(audit, id.as_deref(), &denial).await,
+            Err(denial) => {
+                let denied = self.denied(audit, id.as_deref(), &denial).await;
+                return if unanswerable { Answered::empty(202) } else { denied };
+            }
         };
         audit.admitted(&admission);
         let request = Request { gateway: &self, arrival: &arrival, admission: &admission, outlet: &outlet };
-        match incoming {
+        let answered = match incoming {
             Ok(Incoming::Batch(all)) => request.batch(audit, all).await,
             other => request.message(audit, other).await,
-        }
+        };
+        if unanswerable { Answered::empty(202) } else { answered }
     }
 
     /// Answers a caller who may not open the project.
@@ -155,14 +161,7 @@ impl Request<'_> {
     async fn message(&self, audit: Opened, incoming: Result<Incoming<'_>, Malformed>) -> Answered {
         match incoming {
             Ok(Incoming::Request(parsed)) => self.one(audit, &parsed).await,
-            Ok(Incoming::Notification(parsed)) => {
-                let answered = self.told(audit, &parsed).await;
-                match self.arrival.way {
-                    Way::Http { .. } => answered,
-                    // A line that is no request is never answered.
-                    Way::Stdio(_) => Answered::empty(202),
-                }
-            }
+            Ok(Incoming::Notification(parsed)) => self.told(audit, &parsed).await,
             Ok(Incoming::Answer { id, outcome }) => self.answered(audit, id, outcome).await,
             Ok(Incoming::Batch(_)) => {
                 let error = RpcError::bad_request(INVALID_REQUEST, "a batch can't be part of a batch");

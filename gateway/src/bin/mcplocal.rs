@@ -72,17 +72,22 @@ impl Serve {
         eprintln!("mcplocal serves http://{}", listener.local_addr()?);
         let options = Options { hosts: self.hosts, origins: self.origins, ..Options::default() };
         let stop = CancellationToken::new();
-        let served = serve(listener, Arc::new(plane.clone()), options, stop.clone());
-        let (served, stopped) = tokio::join!(served, stop_on_signal(stop));
+        let served = async {
+            let served = serve(listener, Arc::new(plane.clone()), options, stop.clone()).await;
+            stop.cancel();
+            served
+        };
+        let (served, stopped) = tokio::join!(served, stop_on_signal(&stop));
         plane.shutdown().await;
         Ok(served.and(stopped)?)
     }
 }
 
 /// Stops the gateway on Ctrl-C and on SIGTERM.
-async fn stop_on_signal(stop: CancellationToken) -> std::io::Result<()> {
+async fn stop_on_signal(stop: &CancellationToken) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
+        () = stop.cancelled() => {}
         pressed = tokio::signal::ctrl_c() => pressed?,
         _ = terminate.recv() => {}
     }

@@ -1,0 +1,122 @@
+//! Who may do what: denials, filters, and access that is taken away while something runs.
+use mcpctl_api::plane::Denial;
+use mcpctl_api::upstream::Era;
+use serde_json::json;
+
+use crate::fake_plane::token;
+use crate::fake_server::FakeServer;
+use crate::house::{House, Stream, names};
+
+fn two() -> Vec<FakeServer> {
+    vec![
+        FakeServer::new("a", Era::Modern, &["hang", "secret_x", "progress"]),
+        FakeServer::new("b", Era::Legacy, &["hang", "ask"]),
+    ]
+}
+
+#[tokio::test]
+async fn each_denial_has_its_status_and_says_what_to_do() {
+    let house = House::new(two()).await;
+    for (denial, status, words) in [
+        (Denial::Ended("revoked"), 401, "revoked"),
+        (Denial::Ended("expired"), 401, "expired"),
+        (Denial::OtherProject, 403, "another project"),
+        (Denial::Forbidden("the owner may not run it".into()), 403, "the owner"),
+        (Denial::NoProject("web".into()), 404, "get projects"),
+        (Denial::Unavailable("no connection".into()), 503, "no connection"),
+    ] {
+        house.plane.revoke(&token(1), denial);
+        let answer = house.modern("tools/call", json!({"name": "a__echo"})).await;
+        assert_eq!(answer.status, status);
+        assert!(answer.body.contains(words) && answer.json()["id"] == "m1", "{}", answer.body);
+    }
+    assert!(house.server("a").asked.lock().is_empty(), "nobody was asked anything");
+    let lines = house.plane.lines("refusal");
+    assert_eq!(lines.len(), 6);
+    assert!(lines.iter().all(|line| !line.allowed && line.method == "tools/call" && line.token_sha.is_some()));
+}
+
+#[tokio::test]
+async fn a_tool_that_a_filter_hides_is_neither_listed_nor_called() {
+    let house = House::new(two()).await;
+    house.change(|project| project.servers[0].tools.deny.push("secret_*".into()));
+    house.change(|project| project.servers[1].project_tools.allow.push("echo".into()));
+    let listed = house.modern("tools/list", json!({})).await;
+    assert_eq!(names(&listed, "tools", "name"), ["a__echo", "a__hang", "a__progress", "b__echo"]);
+    for name in ["a__secret_x", "a/secret_x", "b__ask"] {
+        let answer = house.modern("tools/call", json!({"name": name})).await;
+        assert_eq!(answer.error(), (200, -32602));
+        assert!(answer.body.contains("unknown tool"), "a hidden tool looks like none: {}", answer.body);
+    }
+    assert!(house.server("a").asked("tools/call").is_empty() && house.server("b").asked("tools/call").is_empty());
+    let lines = house.plane.lines("refusal");
+    assert_eq!(lines.len(), 3);
+    assert_eq!((lines[0].tool.as_deref(), lines[0].outcome.as_str()), (Some("secret_x"), "denied"));
+}
+
+#[tokio::test]
+async fn a_revocation_cuts_the_call_that_runs_and_withholds_its_answer() {
+    let house = House::new(two()).await;
+    for (name, server) in [("a__hang", "a"), ("b__hang", "b")] {
+        house.plane.revoke(&token(2), Denial::Ended("x"));
+        let _ = name;
+        let running = tokio::spawn(house.modern_request("tools/call", json!({"name": name})).send());
+        house.until("the call runs", || house.server(server).asked("tools/call").len() == 1).await;
+        if server == "b" {
+            house.plane.revoke(&token(1), Denial::Ended("revoked"));
+            let answer = running.await.unwrap().unwrap();
+            assert_eq!(answer.status(), 401);
+            assert!(answer.text().await.unwrap().contains("revoked"));
+            house
+                .until("upstream is cancelled", || {
+                    house.server(server).cancelled.load(std::sync::atomic::Ordering::SeqCst) == 1
+                })
+                .await;
+            let line = house.plane.lines("call").pop().unwrap();
+            assert_eq!((line.outcome.as_str(), line.tool.as_deref()), ("cut", Some("hang")));
+        } else {
+            running.abort();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_resets_streams_that_have_begun() {
+    let house = House::new(two()).await;
+    let client = house.session("2025-06-18", json!({"sampling": {}})).await;
+    let mut stream = client.stream().await;
+    let mut call = Stream::new(client.asking("tools/call", json!({"name": "b/ask"})).send().await.unwrap());
+    assert_eq!(call.next().await.unwrap()["method"], "sampling/createMessage");
+    house.plane.revoke(&token(1), Denial::Ended("revoked"));
+    assert!(call.next().await.is_none(), "no answer and no error comes any more");
+    assert!(stream.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_session_belongs_to_the_token_that_opened_it() {
+    let house = House::new(two()).await;
+    let client = house.session("2025-06-18", json!({})).await;
+    assert!(client.id.len() >= 32);
+    let other = format!("Bearer {}", token(2));
+    let headers = [("authorization", other.as_str()), ("mcp-session-id", client.id.as_str())];
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    assert_eq!(house.post(&headers, &body).await.status, 404);
+    assert_eq!(house.send(house.request("DELETE", &headers)).await.status, 404);
+    assert_eq!(house.send(house.request("GET", &headers).header("accept", "text/event-stream")).await.status, 404);
+    assert_eq!(client.ask("tools/list", json!({})).await.status, 200, "its owner still has it");
+}
+
+#[tokio::test]
+async fn no_token_reaches_a_server_or_the_audit_log() {
+    let house = House::new(two()).await;
+    let request = house.modern_request("tools/call", json!({"name": "a__echo", "arguments": {"x": 1}}));
+    let request = request.header("cookie", "c=1").header("mcp-param-region", "eu").header("traceparent", "00-1");
+    assert_eq!(house.send(request).await.status, 200);
+    let asked = house.server("a").asked("tools/call");
+    assert_eq!(
+        asked[0].headers,
+        [("mcp-param-region".to_owned(), "eu".to_owned()), ("traceparent".into(), "00-1".into())]
+    );
+    let all = format!("{:?} {:?}", house.server("a").asked.lock(), house.plane.audit.lock());
+    assert!(!all.contains(&token(1)) && !all.contains("mcpctl_pat_"));
+}

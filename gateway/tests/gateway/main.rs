@@ -1,0 +1,14 @@
+//! The gateway between fake clients and fake servers: every rule that needs more than one part to be seen.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod access;
+mod aggregation;
+mod audit;
+mod eras;
+mod fake_plane;
+mod fake_server;
+mod house;
+mod http_rules;
+mod relays;
+mod sessions;
+mod stdio;
