@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use crate::town::Town;
 
-const USERS: [&str; 3] = ["a@example.com", "b@example.com", "c@example.com"];
+pub(crate) const USERS: [&str; 3] = ["a@example.com", "b@example.com", "c@example.com"];
 const GROUPS: [&str; 2] = ["g", "h"];
 const BINDINGS: [&str; 8] = [
     "{role: edit, resource: rbac}",
@@ -22,7 +22,7 @@ const BINDINGS: [&str; 8] = [
 ];
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(crate) enum Step {
     Bind { by: usize, object: usize, subjects: u8, bindings: u8 },
     Group { by: usize, group: usize, members: u8 },
     Members { by: usize, members: u8 },
@@ -34,7 +34,7 @@ enum Step {
     Forget { by: usize, user: usize },
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(crate) fn step() -> impl Strategy<Value = Step> {
     let by = 0usize..3;
     prop_oneof![
         4 => (by.clone(), 0usize..3, 0u8..32, any::<u8>()).prop_map(|(by, object, subjects, bindings)| Step::Bind { by, object, subjects, bindings }),
@@ -56,7 +56,7 @@ fn list(names: &[&str], bits: u8) -> String {
 }
 
 /// The starting town: `a` holds much, `b` some, `c` nothing.
-fn town() -> Town {
+pub(crate) fn town() -> Town {
     Town::given(
         "
 kind: server
@@ -94,13 +94,13 @@ roleBindings: [{role: edit, resource: rbac}, {role: edit, resource: groups}, {ro
     )
 }
 
-fn user(town: &Town, index: usize) -> Option<Actor> {
+pub(crate) fn user(town: &Town, index: usize) -> Option<Actor> {
     let name = mcpctl_core::name::Name::parse(mcpctl_core::name::NameRule::Email, USERS[index]).unwrap();
     town.state.by_name(Kind::User, None, &name).map(|_| town.user(USERS[index]))
 }
 
 /// Does a step; `None` when it was refused or nobody is there to do it.
-fn take(town: &mut Town, step: &Step) -> Option<Actor> {
+pub(crate) fn take(town: &mut Town, step: &Step) -> Option<Actor> {
     let by = match step {
         Step::Bind { by, .. }
         | Step::Group { by, .. }

@@ -6,4 +6,5 @@ mod escalation;
 mod events;
 mod kinds;
 mod matrix;
+mod questions;
 mod town;

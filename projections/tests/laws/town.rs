@@ -27,6 +27,11 @@ impl Town {
         Self { state: State::default(), records: Vec::new(), now: Timestamp::from_millis(1_800_000_000_000), dice: 1 }
     }
 
+    /// The same town, to go another way from here.
+    pub(crate) fn fork(&self) -> Self {
+        Self { state: self.state.clone(), records: self.records.clone(), now: self.now, dice: self.dice }
+    }
+
     /// A town with these manifests applied by the system.
     pub(crate) fn given(yaml: &str) -> Self {
         let mut town = Self::empty();
