@@ -76,6 +76,8 @@ pub trait AnyBody: Any + Debug + Send + Sync {
     fn due(&self) -> Option<(Timestamp, EventDraft)>;
     /// Canonical bytes of spec and status, for comparing states.
     fn canonical(&self) -> Vec<u8>;
+    /// All that an object is but for its meta, as bytes that [`Untyped::of_content`] reads.
+    fn content(&self, refs: &[ResolvedRef]) -> Vec<u8>;
 }
 
 /// An event before it has a place in the log.
@@ -88,6 +90,9 @@ pub struct EventDraft {
     /// MessagePack with field names.
     pub payload: Vec<u8>,
 }
+
+/// Spec and status, and what the references in the spec meant.
+pub type Content = (Arc<dyn AnyBody>, Arc<[ResolvedRef]>);
 
 /// An action of a kind, carried untyped to its decision.
 pub type AnyAction = Box<dyn Any + Send + Sync>;
@@ -137,8 +142,8 @@ pub trait Untyped: Send + Sync {
     /// # Errors
     /// Names each field that can't be read.
     fn parse(&self, fields: serde_json::Map<String, Value>) -> Result<Arc<dyn AnyBody>, Vec<Violation>>;
-    /// Reads the status that the log's events left, from its stored form.
-    fn restore(&self, fields: serde_json::Map<String, Value>, status: Value) -> Option<Arc<dyn AnyBody>>;
+    /// Reads what [`AnyBody::content`] wrote.
+    fn of_content(&self, content: &[u8]) -> Option<Content>;
     /// Adds what is wrong with a spec.
     fn validate(&self, body: &dyn AnyBody, name: &Name, world: &dyn World, meta: Option<&Meta>, out: &mut Violations);
     /// The event of an apply.
@@ -262,6 +267,9 @@ impl<K: Resource> AnyBody for Body<K> {
     fn canonical(&self) -> Vec<u8> {
         pack(&(&self.spec, &self.status))
     }
+    fn content(&self, refs: &[ResolvedRef]) -> Vec<u8> {
+        pack(&(&self.spec, &self.status, refs))
+    }
 }
 
 impl<K: Resource> Twin<K> {
@@ -337,10 +345,9 @@ impl<K: Resource> Untyped for Twin<K> {
         spec.prepare();
         Ok(Arc::new(Body::<K> { spec, status: K::Status::default() }))
     }
-    fn restore(&self, fields: serde_json::Map<String, Value>, status: Value) -> Option<Arc<dyn AnyBody>> {
-        let spec: K = serde_json::from_value(Value::Object(fields)).ok()?;
-        let status = if status.is_null() { K::Status::default() } else { serde_json::from_value(status).ok()? };
-        Some(Arc::new(Body::<K> { spec, status }))
+    fn of_content(&self, content: &[u8]) -> Option<Content> {
+        let (spec, status, refs): (K, K::Status, Vec<ResolvedRef>) = rmp_serde::from_slice(content).ok()?;
+        Some((Arc::new(Body::<K> { spec, status }), refs.into()))
     }
     fn validate(&self, body: &dyn AnyBody, name: &Name, world: &dyn World, meta: Option<&Meta>, out: &mut Violations) {
         let spec = &Self::body(body).spec;

@@ -16,6 +16,13 @@ pub(crate) struct Grants {
     pub(crate) groups: OrdMap<Uid, Arc<[Membership]>>,
 }
 
+/// What an event took away, and from whom.
+#[derive(Default)]
+pub(crate) struct Ended {
+    pub(crate) grants: Vec<(Uid, Grant)>,
+    pub(crate) memberships: Vec<(Uid, Membership)>,
+}
+
 /// Where a change comes from: the event and its actor.
 pub(crate) struct Cause<'a> {
     pub(crate) seq: Seq,
@@ -29,24 +36,35 @@ impl Grants {
         after: Option<&Arc<Object>>,
         cause: &Cause<'_>,
         credential: &dyn Fn(&Digest) -> Option<Uid>,
-    ) {
-        let Some(source) = before.or(after).map(|object| object.meta.uid) else { return };
+    ) -> Ended {
+        let mut ended = Ended::default();
+        let Some(source) = before.or(after).map(|object| object.meta.uid) else { return ended };
         let had = before.map(|object| held(object, credential)).unwrap_or_default();
         let has = after.map(|object| held(object, credential)).unwrap_or_default();
         let subjects: BTreeSet<Uid> = had.difference(&has).chain(has.difference(&had)).map(|(uid, _)| *uid).collect();
         for subject in subjects {
             let wanted = has.iter().filter(|(uid, _)| *uid == subject).map(|(_, permission)| permission);
-            self.set(subject, source, wanted, cause);
+            let lost = self.set(subject, source, wanted, cause);
+            ended.grants.extend(lost.into_iter().map(|grant| (subject, grant)));
         }
-        self.set_members(before, after, cause);
+        ended.memberships = self.set_members(before, after, cause);
+        ended
     }
 
-    fn set<'p>(&mut self, subject: Uid, source: Uid, wanted: impl Iterator<Item = &'p Permission>, cause: &Cause<'_>) {
+    /// Answers the grants of that source which are over.
+    fn set<'p>(
+        &mut self,
+        subject: Uid,
+        source: Uid,
+        wanted: impl Iterator<Item = &'p Permission>,
+        cause: &Cause<'_>,
+    ) -> Vec<Grant> {
         let old = self.by_subject.get(&subject).cloned().unwrap_or_default();
-        let mut grants: Vec<Grant> = old.iter().filter(|grant| grant.source != source).cloned().collect();
+        let (mut lost, mut grants): (Vec<Grant>, Vec<Grant>) =
+            old.iter().cloned().partition(|grant| grant.source == source);
         for permission in wanted {
-            let kept = old.iter().find(|grant| grant.source == source && grant.permission == *permission);
-            grants.push(kept.cloned().unwrap_or_else(|| Grant {
+            let kept = lost.iter().position(|grant| grant.permission == *permission);
+            grants.push(kept.map(|kept| lost.swap_remove(kept)).unwrap_or_else(|| Grant {
                 permission: permission.clone(),
                 seq: cause.seq,
                 source,
@@ -56,22 +74,33 @@ impl Grants {
         if grants.is_empty() {
             self.by_subject.remove(&subject);
         } else {
-            grants.sort_by(|a, b| (a.seq, a.source, &a.permission).cmp(&(b.seq, b.source, &b.permission)));
+            grants.sort_by(Grant::in_order);
             self.by_subject.insert(subject, grants.into());
         }
+        lost
     }
 
-    fn set_members(&mut self, before: Option<&Arc<Object>>, after: Option<&Arc<Object>>, cause: &Cause<'_>) {
+    /// Answers the memberships that are over.
+    fn set_members(
+        &mut self,
+        before: Option<&Arc<Object>>,
+        after: Option<&Arc<Object>>,
+        cause: &Cause<'_>,
+    ) -> Vec<(Uid, Membership)> {
         let were = before.map(member_uids).unwrap_or_default();
         let are = after.map(member_uids).unwrap_or_default();
-        let Some(group) = before.or(after).map(|object| object.meta.uid) else { return };
+        let mut ended = Vec::new();
+        let Some(group) = before.or(after).map(|object| object.meta.uid) else { return ended };
         for subject in were.difference(&are) {
-            self.edit_groups(*subject, |groups| groups.retain(|member| member.group != group));
+            self.edit_groups(*subject, |groups| {
+                ended.extend(groups.extract_if(.., |member| member.group == group).map(|member| (*subject, member)));
+            });
         }
         for subject in are.difference(&were) {
             let member = Membership { group, seq: cause.seq, grantor: cause.actor.clone() };
             self.edit_groups(*subject, |groups| groups.push(member));
         }
+        ended
     }
 
     fn edit_groups(&mut self, subject: Uid, edit: impl FnOnce(&mut Vec<Membership>)) {

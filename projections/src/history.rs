@@ -1,54 +1,201 @@
-//! Every version of every object, by the seq it holds from: the past stays askable without a replay.
+//! What is over: former versions of objects, objects that are gone, grants and memberships that ended.
+//! What is in force is not kept here a second time; together the two answer for every seq (`as_of.rs`).
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use imbl::{OrdMap, Vector};
+use imbl::{OrdMap, OrdSet, Vector};
+use mcpctl_core::access::{Grant, Membership, Permission};
 use mcpctl_core::ids::{Seq, Uid};
 use mcpctl_core::kinds::Kind;
 use mcpctl_core::name::Name;
-use mcpctl_core::object::Object;
-use mcpctl_core::record::Header;
+use mcpctl_core::object::{Meta, Object, ProjectName};
+use mcpctl_core::time::Timestamp;
 
-/// What an object was from a seq on; `None` after its deletion.
-#[derive(Clone)]
-pub struct Version {
-    /// The first seq at which it was so.
-    pub from: Seq,
-    /// The object, or nothing.
-    pub object: Option<Arc<Object>>,
-}
+use crate::actors::Actors;
+use crate::chain::{Chain, Former};
+use crate::grants::Ended;
+use crate::tables::NameKey;
+use crate::times::Times;
 
-/// All versions.
+/// All that is over.
 #[derive(Clone, Default)]
 pub(crate) struct History {
-    versions: OrdMap<Uid, Vector<Version>>,
-    names: OrdMap<(Kind, Option<Uid>, Name), Vector<Uid>>,
+    pub(crate) times: Times,
+    actors: Actors,
+    chains: OrdMap<Uid, Arc<Chain>>,
+    gone: OrdMap<Uid, Arc<Gone>>,
+    names: OrdMap<Kind, OrdMap<NameKey, Vector<Uid>>>,
+    grants: OrdMap<Uid, Vector<EndedGrant>>,
+    memberships: OrdMap<Uid, Vector<EndedMembership>>,
+    /// Target and former referrer; owner and former possession.
+    referred: OrdSet<(Uid, Uid)>,
+    owned: OrdSet<(Uid, Uid)>,
+}
+
+/// What stays of an object that is gone, beside its versions.
+struct Gone {
+    kind: Kind,
+    name: Name,
+    project: Option<ProjectName>,
+    created_at: Timestamp,
+    created_by: u64,
+    at: Seq,
+}
+
+#[derive(Clone)]
+struct EndedGrant {
+    permission: Permission,
+    from: Seq,
+    until: Seq,
+    source: Uid,
+    grantor: u64,
+}
+
+#[derive(Clone)]
+struct EndedMembership {
+    group: Uid,
+    from: Seq,
+    until: Seq,
+    grantor: u64,
 }
 
 impl History {
-    pub(crate) fn push(&mut self, header: &Header, object: Option<Arc<Object>>) {
-        let versions = self.versions.entry(header.object).or_default();
-        if versions.is_empty() {
-            let key = (header.kind, header.project, header.name.clone());
-            self.names.entry(key).or_default().push_back(header.object);
+    /// Notes what an event ended. `at` is its seq.
+    pub(crate) fn push(&mut self, at: Seq, before: Option<&Arc<Object>>, after: Option<&Arc<Object>>, ended: Ended) {
+        if let Some(before) = before {
+            self.outdated(at, before, after.map(|object| &**object));
         }
-        versions.push_back(Version { from: header.seq, object });
+        for (subject, grant) in ended.grants {
+            let grantor = self.actors.number(&grant.grantor);
+            let Grant { permission, seq: from, source, .. } = grant;
+            let ended = EndedGrant { permission, from, until: at, source, grantor };
+            self.grants.entry(subject).or_default().push_back(ended);
+        }
+        for (subject, member) in ended.memberships {
+            let grantor = self.actors.number(&member.grantor);
+            let ended = EndedMembership { group: member.group, from: member.seq, until: at, grantor };
+            self.memberships.entry(subject).or_default().push_back(ended);
+        }
     }
 
-    /// Every object that ever had a name, oldest first.
-    pub(crate) fn named(&self, kind: Kind, project: Option<Uid>, name: &Name) -> Vec<Uid> {
-        self.names.get(&(kind, project, name.clone())).into_iter().flatten().copied().collect()
+    fn outdated(&mut self, at: Seq, before: &Object, after: Option<&Object>) {
+        let Meta { uid, resource_version, updated_by, .. } = &before.meta;
+        let by = self.actors.number(updated_by);
+        let content = before.body.content(&before.refs);
+        let next = after.map(|object| object.body.content(&object.refs));
+        Arc::make_mut(self.chains.entry(*uid).or_default()).push(*resource_version, by, &content, next.as_deref());
+        self.unlink(before, after);
+        if after.is_none() {
+            self.bury(at, before);
+        }
     }
 
-    /// Versions of an object, oldest first.
-    pub(crate) fn of(&self, uid: Uid) -> impl Iterator<Item = &Version> {
-        self.versions.get(&uid).into_iter().flatten()
+    fn unlink(&mut self, before: &Object, after: Option<&Object>) {
+        let uid = before.meta.uid;
+        let still: BTreeSet<Uid> = after.iter().flat_map(|object| object.refs.iter()).map(|r| r.uid).collect();
+        let lost = before.refs.iter().filter(|r| !still.contains(&r.uid));
+        self.referred.extend(lost.map(|r| (r.uid, uid)));
+        let owner = before.body.owner();
+        if owner != after.and_then(|object| object.body.owner()) {
+            self.owned.extend(owner.map(|owner| (owner, uid)));
+        }
     }
 
-    /// The object as it was after a seq.
-    pub(crate) fn at(&self, uid: Uid, seq: Seq) -> Option<Arc<Object>> {
-        let versions = self.versions.get(&uid)?;
-        let later =
-            versions.binary_search_by(|version| version.from.cmp(&seq)).map_or_else(|next| next, |found| found + 1);
-        versions.get(later.checked_sub(1)?)?.object.clone()
+    fn bury(&mut self, at: Seq, object: &Object) {
+        let Meta { uid, kind, name, project, created_at, created_by, .. } = object.meta.clone();
+        let created_by = self.actors.number(&created_by);
+        let key = (project.as_ref().map(|project| project.uid), name.clone());
+        self.names.entry(kind).or_default().entry(key).or_default().push_back(uid);
+        self.gone.insert(uid, Arc::new(Gone { kind, name, project, created_at, created_by, at }));
     }
+
+    /// Objects that had a name and are gone, oldest first.
+    pub(crate) fn named(&self, kind: Kind, name: &NameKey) -> impl Iterator<Item = Uid> {
+        self.names.get(&kind).and_then(|names| names.get(name)).into_iter().flatten().copied()
+    }
+
+    /// Of those that are gone now, the last to be created with a name by a seq.
+    pub(crate) fn named_at(&self, kind: Kind, name: &NameKey, seq: Seq) -> Option<Uid> {
+        self.last_by(self.names.get(&kind)?.get(name)?, seq)
+    }
+
+    fn last_by(&self, uids: &Vector<Uid>, seq: Seq) -> Option<Uid> {
+        let first = |uid: &Uid| self.chains.get(uid).map_or(Seq(u64::MAX), |chain| chain.first());
+        let next = uids.binary_search_by(|uid| first(uid).cmp(&seq)).map_or_else(|next| next, |found| found + 1);
+        uids.get(next.checked_sub(1)?).copied()
+    }
+
+    /// The same for each name of a kind.
+    pub(crate) fn all_named_at(&self, kind: Kind, seq: Seq) -> impl Iterator<Item = Uid> {
+        self.names
+            .get(&kind)
+            .into_iter()
+            .flat_map(|names| names.values())
+            .filter_map(move |uids| self.last_by(uids, seq))
+    }
+
+    /// The object as it was after a seq, when that is not what it is now. `now` is what it is now, if it is.
+    pub(crate) fn at(&self, uid: Uid, seq: Seq, now: Option<&Arc<Object>>) -> Option<Arc<Object>> {
+        let gone = self.gone.get(&uid);
+        if gone.is_some_and(|gone| gone.at <= seq) {
+            return None;
+        }
+        let content_now = || now.map(|object| object.body.content(&object.refs)).unwrap_or_default();
+        let former = self.chains.get(&uid)?.at(seq, content_now)?;
+        let meta = self.meta(uid, &former, now, gone.map(|gone| &**gone))?;
+        let (body, refs) = meta.kind.untyped().of_content(&former.content)?;
+        Some(Arc::new(Object { meta, body, refs }))
+    }
+
+    fn meta(&self, uid: Uid, former: &Former, now: Option<&Arc<Object>>, gone: Option<&Gone>) -> Option<Meta> {
+        let (updated_at, updated_by) = (self.times.of(former.from)?, self.actors.of(former.by)?);
+        let resource_version = former.from;
+        if let Some(object) = now {
+            return Some(Meta { resource_version, updated_at, updated_by, ..object.meta.clone() });
+        }
+        let Gone { kind, name, project, created_at, created_by, .. } = gone?;
+        let (kind, name, project, created_at) = (*kind, name.clone(), project.clone(), *created_at);
+        let created_by = self.actors.of(*created_by)?;
+        Some(Meta { uid, kind, name, project, resource_version, created_at, created_by, updated_at, updated_by })
+    }
+
+    /// Grants to a subject that were in force at a seq and ended since.
+    pub(crate) fn grants_at(&self, subject: Uid, seq: Seq) -> Vec<Grant> {
+        let ended = self.grants.get(&subject).into_iter().flatten();
+        let held = ended.filter(|grant| grant.from <= seq && seq < grant.until);
+        held.filter_map(|grant| {
+            let EndedGrant { permission, from, source, grantor, .. } = grant.clone();
+            Some(Grant { permission, seq: from, source, grantor: self.actors.of(grantor)? })
+        })
+        .collect()
+    }
+
+    /// Memberships of a subject that were in force at a seq and ended since.
+    pub(crate) fn memberships_at(&self, subject: Uid, seq: Seq) -> Vec<Membership> {
+        let ended = self.memberships.get(&subject).into_iter().flatten();
+        let held = ended.filter(|member| member.from <= seq && seq < member.until);
+        held.filter_map(|member| {
+            Some(Membership { group: member.group, seq: member.from, grantor: self.actors.of(member.grantor)? })
+        })
+        .collect()
+    }
+
+    /// Every subject to which a grant was made that ended.
+    pub(crate) fn former_holders(&self) -> impl Iterator<Item = Uid> {
+        self.grants.keys().copied()
+    }
+
+    /// Those that referred to an object and don't any more.
+    pub(crate) fn former_referrers(&self, uid: Uid) -> impl Iterator<Item = Uid> {
+        beside(&self.referred, uid)
+    }
+
+    /// Those that an owner had and has not any more.
+    pub(crate) fn formerly_owned(&self, owner: Uid) -> impl Iterator<Item = Uid> {
+        beside(&self.owned, owner)
+    }
+}
+
+fn beside(pairs: &OrdSet<(Uid, Uid)>, of: Uid) -> impl Iterator<Item = Uid> {
+    pairs.range((of, Uid::fixed(0))..=(of, Uid::fixed(u128::MAX))).map(|(_, other)| *other)
 }

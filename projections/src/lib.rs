@@ -1,8 +1,14 @@
 //! Folds of the event log that serve every read. Each can be thrown away and comes back equal.
+mod actors;
+mod as_of;
+mod chain;
 mod grants;
+mod grown;
 mod history;
 mod state;
 mod tables;
+mod times;
+mod varint;
 
-pub use history::Version;
+pub use as_of::AsOf;
 pub use state::{Fold, State};

@@ -12,8 +12,9 @@ use mcpctl_core::record::{Header, Record};
 use mcpctl_core::time::Timestamp;
 use mcpctl_core::world::World;
 
+use crate::as_of::AsOf;
 use crate::grants::{Cause, Grants};
-use crate::history::{History, Version};
+use crate::history::History;
 use crate::tables::Tables;
 
 /// How many request ids are remembered for retries: the last ones.
@@ -27,7 +28,7 @@ pub struct State {
     head: Digest,
     tables: Tables,
     grants: Grants,
-    history: History,
+    pub(crate) history: History,
     requests: OrdMap<(Uid, RequestId), (Seq, Seq)>,
     request_order: OrdMap<Seq, (Uid, RequestId)>,
     due: OrdMap<(Timestamp, Uid), ()>,
@@ -67,8 +68,10 @@ impl State {
         self.tables.replace(before.as_ref(), after.as_ref());
         let credentials = self.tables.credentials.clone();
         let cause = Cause { seq: header.seq, actor: &header.actor };
-        self.grants.replace(before.as_ref(), after.as_ref(), &cause, &|digest| credentials.get(digest).copied());
-        self.history.push(header, after.clone());
+        let known = |digest: &Digest| credentials.get(digest).copied();
+        let ended = self.grants.replace(before.as_ref(), after.as_ref(), &cause, &known);
+        self.history.times.push(header.at);
+        self.history.push(header.seq, before.as_ref(), after.as_ref(), ended);
         self.remember_request(header);
         self.seq = header.seq;
         self.last_at = self.last_at.max(header.at);
@@ -112,7 +115,8 @@ impl State {
 
     /// Every object that ever had a name, oldest first, the deleted ones too.
     pub fn uids_named(&self, kind: Kind, project: Option<Uid>, name: &Name) -> Vec<Uid> {
-        self.history.named(kind, project, name)
+        let now = self.by_name(kind, project, name).map(|object| object.meta.uid);
+        self.history.named(kind, &(project, name.clone())).chain(now).collect()
     }
 
     /// The next moment at which an event is due, and the object it is about.
@@ -121,15 +125,30 @@ impl State {
         self.due.get_min().map(|(key, ())| *key)
     }
 
-    /// Versions of an object, oldest first.
-    pub fn versions(&self, uid: Uid) -> impl Iterator<Item = &Version> {
-        self.history.of(uid)
-    }
-
     /// The object as it was after a seq.
     #[must_use]
     pub fn object_at(&self, uid: Uid, seq: Seq) -> Option<Arc<Object>> {
-        self.history.at(uid, seq)
+        let now = self.by_uid(uid);
+        let still = now.filter(|object| object.meta.resource_version <= seq);
+        still.cloned().or_else(|| self.history.at(uid, seq, now))
+    }
+
+    /// The state as it was after a seq; as it is, for one that has not come yet.
+    #[must_use]
+    pub fn at(&self, seq: Seq) -> AsOf<'_> {
+        AsOf::new(self, seq)
+    }
+
+    /// When an event happened.
+    #[must_use]
+    pub fn time_of(&self, seq: Seq) -> Option<Timestamp> {
+        self.history.times.of(seq)
+    }
+
+    /// The last event that had happened at a moment; 0 when none had.
+    #[must_use]
+    pub fn seq_at(&self, at: Timestamp) -> Seq {
+        self.history.times.seq_at(at)
     }
 
     /// How many objects there are.

@@ -303,6 +303,14 @@ pub struct Grant {
     pub grantor: Actor,
 }
 
+impl Grant {
+    /// The order in which grants are looked at, and in which the oldest that answers is named.
+    #[must_use]
+    pub fn in_order(&self, other: &Self) -> std::cmp::Ordering {
+        (self.seq, self.source, &self.permission).cmp(&(other.seq, other.source, &other.permission))
+    }
+}
+
 /// That a subject belongs to a group, and the event that put it there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Membership {

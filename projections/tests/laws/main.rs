@@ -6,5 +6,6 @@ mod escalation;
 mod events;
 mod kinds;
 mod matrix;
+mod past;
 mod questions;
 mod town;

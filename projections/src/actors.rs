@@ -1,0 +1,30 @@
+//! Who acted, each identity once: the past speaks of them by a small number.
+use std::sync::Arc;
+
+use imbl::{HashMap, Vector};
+use mcpctl_core::actor::Actor;
+
+/// All identities that the past speaks of.
+#[derive(Clone, Default)]
+pub(crate) struct Actors {
+    numbers: HashMap<Arc<Actor>, u64>,
+    all: Vector<Arc<Actor>>,
+}
+
+impl Actors {
+    /// The number of an identity, a new one when it is new.
+    pub(crate) fn number(&mut self, actor: &Actor) -> u64 {
+        if let Some(number) = self.numbers.get(actor) {
+            return *number;
+        }
+        let (actor, number) = (Arc::new(actor.clone()), self.all.len() as u64);
+        self.all.push_back(actor.clone());
+        self.numbers.insert(actor, number);
+        number
+    }
+
+    /// The identity of a number.
+    pub(crate) fn of(&self, number: u64) -> Option<Actor> {
+        self.all.get(usize::try_from(number).ok()?).map(|actor| (**actor).clone())
+    }
+}
