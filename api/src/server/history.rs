@@ -21,7 +21,7 @@ use super::app::App;
 use super::audit::harmless;
 use super::auth::Authenticated;
 use super::clock;
-use super::objects::Target;
+use super::target::Target;
 use super::problem::{Result as Answered, problem};
 use crate::wire::{HistoryItem, List};
 
@@ -166,20 +166,40 @@ fn differences(path: &str, before: &Map<String, Value>, after: &Map<String, Valu
     let new = after.keys().filter(|key| !before.contains_key(*key));
     for key in before.keys().chain(new) {
         let field = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-        match (before.get(key), after.get(key)) {
+        match (before.get(key).and_then(something), after.get(key).and_then(something)) {
             (was, is) if was == is => {}
-            (None, Some(Value::Null)) | (Some(Value::Null), None) => {}
             (Some(Value::Object(was)), Some(Value::Object(is))) => differences(&field, was, is, found),
-            (None, Some(Value::Object(is))) => differences(&field, &Map::new(), is, found),
-            (Some(Value::Object(was)), None) => differences(&field, was, &Map::new(), found),
+            (None, Some(Value::Object(is))) if identity(is).is_none() => differences(&field, &Map::new(), is, found),
+            (Some(Value::Object(was)), None) if identity(was).is_none() => {
+                differences(&field, was, &Map::new(), found);
+            }
             (was, is) => found.push(format!("{}: {} → {}", harmless(&field), said(was), said(is))),
         }
     }
 }
 
+/// A value, unless it says nothing.
+fn something(value: &Value) -> Option<&Value> {
+    let empty = match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    };
+    (!empty).then_some(value)
+}
+
+/// `kind:name`, when the fields are those of an identity.
+fn identity(fields: &Map<String, Value>) -> Option<String> {
+    let text = |name: &str| fields.get(name).and_then(Value::as_str);
+    let (kind, name, _) = (text("kind")?, text("name")?, text("uid")?);
+    (fields.len() == 3).then(|| format!("{kind}:{name}"))
+}
+
 fn said(value: Option<&Value>) -> String {
-    let Some(value) = value.filter(|value| !value.is_null()) else { return "nothing".to_owned() };
-    let text = value.to_string();
+    let Some(value) = value else { return "nothing".to_owned() };
+    let text = value.as_object().and_then(identity).unwrap_or_else(|| value.to_string());
     let mut short: String = text.chars().take(VALUE_CHARS_MAX).collect();
     if short.len() < text.len() {
         short.push('…');
@@ -192,7 +212,10 @@ pub(super) fn answer(app: &App, caller: &Authenticated, target: &Target) -> Answ
     let state = app.published.load();
     let now = clock::now().max(state.last_at());
     // A project that is gone, or a name in several: of_named knows what to do with both.
-    let known = target.find(&state).unwrap_or_default();
+    let known = match target.candidates(&state).as_slice() {
+        [one] => Some(one.clone()),
+        _ => None,
+    };
     let name = match &known {
         Some(object) => object.meta.name.clone(),
         None => target.parsed_name()?,

@@ -9,6 +9,7 @@ mod lease;
 mod sessions;
 #[cfg(all(test, feature = "server"))]
 mod tests;
+mod way;
 
 use std::collections::HashMap;
 use std::sync::Arc;

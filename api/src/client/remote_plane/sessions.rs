@@ -1,23 +1,22 @@
 //! Conversations with servers through the control plane's proxy, with the bearer of the caller.
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use mcpctl_core::ids::{Seq, Uid};
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::ask::{body, root_cause};
+use super::ask::body;
 use super::events::{Events, Parser};
-use crate::client::gateway_wire::{
-    CALL, CallOptions, Conversation, FAILED_EVENT, Failure, FailureProblem, HANDSHAKE, to_header,
-};
+use super::way::{Envelope, Way, text};
+use crate::client::gateway_wire::{CALL, CallOptions, Conversation, FAILED_EVENT, Failure, HANDSHAKE, to_header};
 use crate::plane::{CallerBearer, ProjectView};
 use crate::upstream::{
     Call, CallSink, Era, Handshake, Reply, ServerMessage, Session, SessionKey, Sessions, UpstreamError,
@@ -114,65 +113,6 @@ impl Sessions for RemoteSessions {
     }
 }
 
-/// The way to one server for one caller.
-#[derive(Clone)]
-struct Way {
-    shared: Weak<Shared>,
-    bearer: CallerBearer,
-    project: String,
-    server: String,
-    conversation: Conversation,
-}
-
-impl Way {
-    fn request(&self, method: Method) -> Result<RequestBuilder, UpstreamError> {
-        let shared = self.shared.upgrade().ok_or_else(|| self.unavailable("the gateway stops".to_owned()))?;
-        Ok(shared.ask.proxy(method, &self.bearer, (&self.project, &self.server), &self.conversation))
-    }
-
-    fn unavailable(&self, why: String) -> UpstreamError {
-        UpstreamError::Unavailable { server: self.server.clone(), why }
-    }
-
-    fn protocol(&self, what: &str) -> UpstreamError {
-        UpstreamError::Protocol { server: self.server.clone(), what: what.to_owned() }
-    }
-
-    /// Sends a message; the answer is one of success.
-    async fn send(&self, request: RequestBuilder, message: String) -> Result<Response, UpstreamError> {
-        let request = request.header(CONTENT_TYPE, "application/json").body(message);
-        let sent = request.send().await;
-        let response = sent.map_err(|error| self.unavailable(format!("control plane: {}", root_cause(&error))))?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
-        let again = response.headers().get(RETRY_AFTER).and_then(|seconds| seconds.to_str().ok()).map(str::to_owned);
-        if let (StatusCode::TOO_MANY_REQUESTS, Some(seconds)) = (status, again) {
-            // Not the server's fault, and no reason to begin the conversation anew.
-            return Err(
-                self.protocol(&format!("the control plane takes no more requests of this caller for {seconds} s"))
-            );
-        }
-        let bytes = body(response).await.unwrap_or_default();
-        let said: Option<FailureProblem> = serde_json::from_slice(&bytes).ok();
-        Err(match said {
-            Some(FailureProblem { upstream: Some(failure), .. }) => failure.into(),
-            Some(FailureProblem { problem, .. }) => self.unavailable(problem.detail),
-            None => self.unavailable(format!("the control plane answered {status}")),
-        })
-    }
-
-    async fn within<T>(
-        &self,
-        limit: Duration,
-        work: impl Future<Output = Result<T, UpstreamError>> + Send,
-    ) -> Result<T, UpstreamError> {
-        let late = |_| UpstreamError::TimedOut { server: self.server.clone(), seconds: limit.as_secs() };
-        tokio::time::timeout(limit, work).await.map_err(late)?
-    }
-}
-
 /// One conversation.
 pub(super) struct RemoteSession {
     way: Way,
@@ -196,39 +136,6 @@ struct Said {
     capabilities: Option<Box<RawValue>>,
     #[serde(default)]
     instructions: Option<String>,
-}
-
-/// A message of the proxy, one level deep.
-#[derive(Deserialize)]
-struct Envelope {
-    #[serde(default)]
-    id: Option<Box<RawValue>>,
-    #[serde(default)]
-    method: Option<String>,
-    #[serde(default)]
-    params: Option<Box<RawValue>>,
-    #[serde(default)]
-    result: Option<Box<RawValue>>,
-    #[serde(default)]
-    error: Option<Box<RawValue>>,
-}
-
-impl Envelope {
-    fn reply(self) -> Option<Reply> {
-        match (self.result, self.error) {
-            (Some(result), None) => Some(Reply::Result(result)),
-            (None, Some(error)) => Some(Reply::Error(error)),
-            _ => None,
-        }
-    }
-
-    fn message(self) -> Option<ServerMessage> {
-        let (method, params) = (self.method?.into(), self.params.map(Into::into));
-        Some(match self.id {
-            Some(id) => ServerMessage::Request { id: id.into(), method, params },
-            None => ServerMessage::Notification { method, params },
-        })
-    }
 }
 
 impl RemoteSession {
@@ -342,13 +249,6 @@ async fn listen_once(way: &Way, messages: &broadcast::Sender<ServerMessage>) -> 
         }
     }
     Some(())
-}
-
-fn text(id: Option<u64>, method: &str, params: Option<&RawValue>) -> String {
-    let id = id.map_or_else(String::new, |id| format!(r#","id":{id}"#));
-    let params = params.map_or_else(String::new, |params| format!(r#","params":{}"#, params.get()));
-    let method = serde_json::to_string(method).unwrap_or_default();
-    format!(r#"{{"jsonrpc":"2.0"{id},"method":{method}{params}}}"#)
 }
 
 #[async_trait]
