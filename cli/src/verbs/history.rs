@@ -56,7 +56,7 @@ pub fn events(items: &[HistoryItem]) -> Table {
             format::moment(item.at),
             who,
             item.event.clone(),
-            item.changes.join("; "),
+            format::shortened(&item.changes.join("; "), CHANGES_SHOWN),
         ]);
     }
     table
