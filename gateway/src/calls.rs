@@ -1,8 +1,8 @@
 //! Requests that go to a server: found, authorized, sent, answered.
-use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;
 
+use futures::future::join_all;
 use mcpctl_api::plane::ServerView;
 use mcpctl_api::upstream::{Era, Reply, ServerMessage, Session, UpstreamError};
 use serde_json::value::RawValue;
@@ -11,10 +11,13 @@ use tokio::sync::broadcast;
 use crate::audit::Opened;
 use crate::call::{Authorized, Parsed, Refused, Resolved, Target, Unanswered, authorize, send};
 use crate::context::Context;
+use crate::found::{Found, find};
 use crate::json::{Members, quoted, raw, with_member};
+use crate::left_out::ask_within;
 use crate::link::Link;
 use crate::lists::ListKind;
-use crate::resolve::{by_name, by_uri, unknown};
+use crate::log_level::is_level;
+use crate::resolve::unknown;
 use crate::rpc_error::{INTERNAL, INVALID_PARAMS, RpcError};
 use crate::sink::{CallerSink, LogWish};
 use crate::translate::{is_tool_error, translate};
@@ -37,13 +40,6 @@ impl Done {
     }
 }
 
-/// A server that a request is for, the server's own name for what it is about, and the params as it wants them.
-struct Found<'c> {
-    server: &'c ServerView,
-    target: Target,
-    params: Option<Box<RawValue>>,
-}
-
 /// Makes the request of the server that it is for. Resources that no list has are looked for at one server after another.
 pub(crate) async fn call(context: &Context, parsed: &Parsed<'_>, audit: &mut Opened) -> Done {
     let found = match find(context, parsed, audit).await {
@@ -64,89 +60,6 @@ pub(crate) async fn call(context: &Context, parsed: &Parsed<'_>, audit: &mut Ope
     last.unwrap_or_else(|| {
         Done::error(&RpcError::new(INVALID_PARAMS, "no server of the project has resources"), "error")
     })
-}
-
-async fn find<'c>(context: &'c Context, parsed: &Parsed<'_>, audit: &mut Opened) -> Result<Vec<Found<'c>>, RpcError> {
-    match &*parsed.method {
-        "tools/call" => Ok(vec![find_named(context, parsed, ListKind::Tools, audit).await?]),
-        "prompts/get" => Ok(vec![find_named(context, parsed, ListKind::Prompts, audit).await?]),
-        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
-            let uri = member(parsed, "uri")?;
-            audit.named(&uri);
-            let owners = by_uri(context, &uri).await;
-            let of = |(server, own): (_, Cow<'_, str>)| Found {
-                server,
-                params: params(parsed, "uri", &uri, &own),
-                target: Target::Other((*own).into()),
-            };
-            Ok(owners.into_iter().map(of).collect())
-        }
-        "completion/complete" => find_completed(context, parsed, audit).await,
-        method => match context.servers() {
-            // With one server alone it is clear whose method it is.
-            [only] => {
-                Ok(vec![Found { server: only, target: Target::Unknown, params: parsed.params.map(ToOwned::to_owned) }])
-            }
-            _ => Err(RpcError::unknown_method(method, context.dialect.is_modern())),
-        },
-    }
-}
-
-async fn find_named<'c>(
-    context: &'c Context,
-    parsed: &Parsed<'_>,
-    kind: ListKind,
-    audit: &mut Opened,
-) -> Result<Found<'c>, RpcError> {
-    let name = member(parsed, "name")?;
-    audit.named(&name);
-    let (server, own) =
-        by_name(context, kind, &name).await.map_err(|why| RpcError::new(INVALID_PARAMS, why.to_string()))?;
-    let params = params(parsed, "name", &name, &own);
-    let own: Arc<str> = own.into();
-    let target = if kind == ListKind::Tools { Target::Tool(own) } else { Target::Other(own) };
-    Ok(Found { server, target, params })
-}
-
-/// `completion/complete` names a prompt, or the template of a resource, one level deeper.
-async fn find_completed<'c>(
-    context: &'c Context,
-    parsed: &Parsed<'_>,
-    audit: &mut Opened,
-) -> Result<Vec<Found<'c>>, RpcError> {
-    let missing = || RpcError::new(INVALID_PARAMS, "`ref` must name a prompt or the URI of a resource");
-    let reference = parsed.members.get("ref").map(Members::of).ok_or_else(missing)?;
-    let (key, name) =
-        ["name", "uri"].into_iter().find_map(|key| Some((key, reference.text(key)?))).ok_or_else(missing)?;
-    audit.named(&name);
-    let owners = if key == "name" {
-        let found = by_name(context, ListKind::Prompts, &name).await;
-        vec![found.map_err(|why| RpcError::new(INVALID_PARAMS, why.to_string()))?]
-    } else {
-        by_uri(context, &name).await.into_iter().map(|(server, own)| (server, own.into_owned())).collect()
-    };
-    let of = |(server, own): (_, String)| {
-        let params = if *own == *name {
-            parsed.params.map(ToOwned::to_owned)
-        } else {
-            Some(raw(with_member(&parsed.members, "ref", &with_member(&reference, key, &quoted(&own)))))
-        };
-        Found { server, target: Target::Other(own.into()), params }
-    };
-    Ok(owners.into_iter().map(of).collect())
-}
-
-fn member<'a>(parsed: &Parsed<'a>, name: &str) -> Result<Cow<'a, str>, RpcError> {
-    let missing = || RpcError::new(INVALID_PARAMS, format!("`params.{name}` must be a string"));
-    parsed.members.text(name).ok_or_else(missing)
-}
-
-/// The params with one name in place of another; untouched where it is the same.
-fn params(parsed: &Parsed<'_>, key: &str, given: &str, own: &str) -> Option<Box<RawValue>> {
-    if given == own {
-        return parsed.params.map(ToOwned::to_owned);
-    }
-    Some(raw(with_member(&parsed.members, key, &quoted(own))))
 }
 
 async fn call_one(context: &Context, parsed: &Parsed<'_>, found: Found<'_>, audit: &mut Opened) -> Done {
@@ -296,7 +209,7 @@ async fn send_overhearing(
 /// From which level on the caller wants log messages: a modern one says it in each request, a legacy one once.
 fn wanted_level(context: &Context, parsed: &Parsed<'_>) -> Option<Arc<str>> {
     if context.dialect.is_modern() {
-        return parsed.meta.log_level.as_deref().filter(|level| crate::log_level::is_level(level)).map(Arc::from);
+        return parsed.meta.log_level.as_deref().filter(|level| is_level(level)).map(Arc::from);
     }
     context.client.level()
 }
@@ -331,7 +244,7 @@ async fn set_level(context: &Context, server: &ServerView, session: &dyn Session
 
 /// `logging/setLevel` of a legacy client: for all servers, those that are opened later too.
 pub(crate) async fn set_level_of_all(context: &Context, parsed: &Parsed<'_>) -> Done {
-    let level = parsed.members.text("level").filter(|level| crate::log_level::is_level(level));
+    let level = parsed.members.text("level").filter(|level| is_level(level));
     let Some(level) = level else {
         let error = RpcError::new(
             INVALID_PARAMS,
@@ -343,7 +256,7 @@ pub(crate) async fn set_level_of_all(context: &Context, parsed: &Parsed<'_>) -> 
     let level: Arc<str> = (*level).into();
     let set = |server| {
         let level = level.clone();
-        crate::left_out::ask_within(context, server, async move {
+        ask_within(context, server, async move {
             let (session, link) = context.reach(server).await?;
             if link.era == Era::Legacy {
                 set_level(context, server, &*session, &link, &level).await;
@@ -351,6 +264,6 @@ pub(crate) async fn set_level_of_all(context: &Context, parsed: &Parsed<'_>) -> 
             Ok(())
         })
     };
-    futures::future::join_all(context.servers().iter().map(set)).await;
+    join_all(context.servers().iter().map(set)).await;
     Done::result(raw("{}".into()))
 }

@@ -2,6 +2,7 @@
 mod aggregate;
 mod asked;
 mod audit;
+mod batch;
 pub mod call;
 mod calls;
 mod client;
@@ -10,6 +11,7 @@ mod context;
 mod dialect;
 mod exchange;
 mod feed;
+mod found;
 mod gateway;
 mod http;
 mod json;
@@ -26,10 +28,12 @@ mod notified;
 mod opening;
 mod options;
 mod outlet;
+mod request;
 mod resolve;
 mod rpc_error;
 mod session_stream;
 mod sink;
+mod speaker;
 mod stdio;
 mod translate;
 

@@ -128,7 +128,9 @@ mod tests {
 
     fn headers(name: HeaderName, values: &[&str]) -> HeaderMap {
         let mut map = HeaderMap::new();
-        values.iter().for_each(|value| drop(map.append(name.clone(), HeaderValue::from_str(value).unwrap())));
+        for value in values {
+            map.append(name.clone(), HeaderValue::from_str(value).unwrap());
+        }
         map
     }
 
