@@ -43,7 +43,7 @@ pub struct Server {
     /// Port inside a container. Not available in this version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_port: Option<u16>,
-    /// Copies kept running.
+    /// Copies kept running; with 0 it is started when it is first called.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub replicas: u32,
     /// Most conversations at once; a server of the legacy era has one process for each.
@@ -401,8 +401,8 @@ impl Resource for Server {
         validate_vars("env", &self.env, is_env_name, violations);
         validate_vars("headers", &self.headers, is_header_name, violations);
         self.tools.validate("tools", violations);
-        if !(1..=64).contains(&self.replicas) {
-            violations.add("replicas", "must be 1 to 64");
+        if self.replicas > 64 {
+            violations.add("replicas", "must be 0 to 64");
         }
         if self.sessions_max.is_some_and(|max| !(1..=1024).contains(&max)) {
             violations.add("sessionsMax", "must be 1 to 1024");

@@ -116,9 +116,7 @@ pub enum LogError {
         source: std::io::Error,
     },
     /// Something that had been durable is bad: this is damage, not a torn tail.
-    #[error(
-        "{path} is damaged at byte {offset}: {what}. Nothing was changed: restore the file from a copy, or run `mcpctl log repair`"
-    )]
+    #[error("{path} is damaged at byte {offset}: {what}. Nothing was changed: restore the file from a copy")]
     Corrupt {
         /// The segment.
         path: PathBuf,
