@@ -24,7 +24,8 @@ pub fn run(writers: usize, long: Duration) -> Figures {
     let latencies: Vec<f64> = runtime.block_on(async {
         let until = Instant::now() + long;
         let writer = Arc::new(writer);
-        let callers: Vec<_> = (0..writers).map(|caller| tokio::spawn(call(Arc::clone(&writer), caller, until))).collect();
+        let callers: Vec<_> =
+            (0..writers).map(|caller| tokio::spawn(call(Arc::clone(&writer), caller, until))).collect();
         let mut all = Vec::new();
         for caller in callers {
             all.extend(caller.await.unwrap());
@@ -48,7 +49,8 @@ async fn call(writer: Arc<Writer>, caller: usize, until: Instant) -> Vec<f64> {
 }
 
 fn submission(name: &str, change: usize) -> Submission {
-    let fields = json!({"name": name, "description": format!("change {change}"), "command": ["npx", "-y", "@example/server"]});
+    let fields =
+        json!({"name": name, "description": format!("change {change}"), "command": ["npx", "-y", "@example/server"]});
     let Value::Object(fields) = fields else { unreachable!("it is written as one") };
     let manifest = read_kind(Kind::Server, fields).unwrap();
     let deed = Deed::Apply { body: manifest.body, mode: Mode::Upsert, expected: None, then: Vec::new() };

@@ -10,7 +10,10 @@ use mcpctl_api::server::process::{bind, chain, stop_signal};
 
 /// The control plane of mcpctl: users, rights, projects, servers, secrets and tokens, as an event log.
 #[derive(Parser)]
-#[command(version, after_help = "Examples:\n  mcpd serve\n  mcpd serve --data-dir /var/lib/mcpctl --host 0.0.0.0 --port 3100")]
+#[command(
+    version,
+    after_help = "Examples:\n  mcpd serve\n  mcpd serve --data-dir /var/lib/mcpctl --host 0.0.0.0 --port 3100"
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,

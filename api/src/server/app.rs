@@ -6,6 +6,7 @@ use mcpctl_core::ids::Digest;
 use mcpctl_core::log::LogReader;
 use mcpctl_core::time::Timestamp;
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use super::audit::AuditLog;
 use super::effects::password::Passwords;
@@ -36,11 +37,13 @@ pub struct App {
     /// What gateways ask, answered here.
     pub plane: Arc<LocalPlane>,
     /// When logins were last used.
-    pub idle: IdleLogins,
+    pub idle: Arc<IdleLogins>,
     /// How many requests each principal may make.
     pub limits: RateLimits,
     /// What is counted as it happens.
     pub metrics: Metrics,
+    /// Cancelled when the control plane stops: streams end.
+    pub stop: CancellationToken,
 }
 
 /// How long a login may be idle.

@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::app::App;
 use super::auth::Authenticated;
+use super::json_body;
 use super::objects::{is_dry_run, outcome_word, request_id};
 use super::prepare::{self, Prepared};
 use super::problem::{Answer, Result, invalid, problem};
@@ -38,24 +39,26 @@ async fn apply(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response> {
-    let manifests = read(&body)?;
+    let manifests = read(&headers, &body)?;
     let request = request_id(&headers)?;
-    let foreseen = decide(&app, &caller, &manifests).await?;
+    let foreseen = decide(&app, &caller, &manifests, request.as_ref()).await?;
     if is_dry_run(&query) {
-        let words = manifests.iter().zip(&foreseen).map(|(manifest, foreseen)| {
-            let hidden_change = foreseen.outcome == Outcome::Unchanged && prepare::would_change(&app, manifest);
-            row(manifest, if hidden_change { Outcome::Changed } else { foreseen.outcome }, None)
-        });
+        let words = manifests.iter().zip(&foreseen).map(|(manifest, foreseen)| row(manifest, foreseen.outcome, None));
         return Ok(answer(words.collect(), &foreseen));
     }
-    let mut prepared = Vec::with_capacity(manifests.len());
+    let (mut actions, mut tokens, mut sealed) = (Vec::new(), Vec::new(), Vec::new());
     for (manifest, foreseen) in manifests.iter().zip(&foreseen) {
-        prepared.push(prepare::effects(&app, manifest, foreseen.outcome).await?);
+        let prepared = match foreseen.repeated {
+            true => Prepared::default(),
+            false => prepare::effects(&app, manifest, foreseen.outcome).await?,
+        };
+        actions.push(prepared.actions);
+        tokens.push(prepared.token);
+        sealed.push(prepared.sealed);
     }
-    let (actions, tokens): (Vec<_>, Vec<_>) =
-        prepared.into_iter().map(|Prepared { actions, token }| (actions, token)).unzip();
     let submissions = submissions(&caller, &manifests, actions, request.as_ref());
-    let committed = app.writer.submit_all(submissions).await.map_err(|error| about(&manifests, error))?;
+    let committed = prepare::complete(app.clone(), submissions, sealed).await;
+    let committed = committed.map_err(|error| about(&manifests, error))?;
     let rows = manifests.iter().zip(&committed).zip(&tokens).map(|((manifest, committed), token)| {
         let new = committed.outcome == Outcome::Created && !committed.repeated;
         let mut row = row(manifest, committed.outcome, token.as_ref().filter(|_| new).map(|token| token.expose()));
@@ -68,16 +71,12 @@ async fn apply(
 }
 
 /// Reads `{"items": […]}`: every manifest, or all that is wrong with any.
-fn read(body: &[u8]) -> Result<Vec<Manifest>> {
-    let malformed = |detail: String| {
-        problem(StatusCode::BAD_REQUEST, "malformed", "Malformed JSON", detail).hint("send {\"items\": [manifest, …]}")
+fn read(headers: &HeaderMap, body: &[u8]) -> Result<Vec<Manifest>> {
+    let form = "send {\"items\": [manifest, …]}";
+    let document = json_body::object(headers, body).map_err(|answer| answer.hint(form))?;
+    let Some(Value::Array(items)) = document.get("items") else {
+        return Err(json_body::malformed("the body has no list of items".to_owned()).hint(form));
     };
-    let document: Value =
-        serde_json::from_slice(body).map_err(|error| malformed(format!("the body is not JSON: {error}")))?;
-    let items = document
-        .get("items")
-        .and_then(Value::as_array)
-        .ok_or_else(|| malformed("the body has no list of items".to_owned()))?;
     if items.len() > MANIFESTS_MAX {
         return Err(problem(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -141,9 +140,14 @@ fn submissions(
     each.collect()
 }
 
-async fn decide(app: &App, caller: &Authenticated, manifests: &[Manifest]) -> Result<Vec<Committed>> {
-    let none = manifests.iter().map(|_| Vec::new()).collect();
-    let submissions = submissions(caller, manifests, none, None);
+async fn decide(
+    app: &App,
+    caller: &Authenticated,
+    manifests: &[Manifest],
+    request: Option<&RequestId>,
+) -> Result<Vec<Committed>> {
+    let foreseen = manifests.iter().map(|manifest| prepare::foreseen(app, manifest)).collect::<Result<_>>()?;
+    let submissions = submissions(caller, manifests, foreseen, request);
     app.writer.dry_run_all(submissions).await.map_err(|error| about(manifests, error))
 }
 

@@ -45,7 +45,14 @@ pub fn authenticate(state: &State, raw: &str, now: Timestamp) -> Result<Authenti
     if !is_well_formed(PAT_PREFIX, raw) && !is_well_formed(LOGIN_PREFIX, raw) {
         return Err("the bearer is neither a login nor a project token of mcpctl");
     }
-    let digest = Digest::sha256(raw.as_bytes());
+    by_digest(state, Digest::sha256(raw.as_bytes()), now)
+}
+
+/// Checks a credential that is known by its digest alone: one that was presented before.
+///
+/// # Errors
+/// Says why it opens nothing.
+pub fn by_digest(state: &State, digest: Digest, now: Timestamp) -> Result<Authenticated, &'static str> {
     let object = state.credential(&digest).and_then(|uid| state.by_uid(uid)).ok_or("the token is unknown")?;
     let credential = object.body.credentials().into_iter().find(|credential| credential.digest == digest);
     let credential = credential.ok_or("the token is unknown")?;

@@ -22,8 +22,8 @@ use tokio::sync::broadcast::error::RecvError;
 use super::app::App;
 use super::auth::Authenticated;
 use super::clock;
-use super::objects::may_view;
 use super::problem::{Answer, Result, not_found};
+use super::target::{Target, may_view};
 use crate::upstream::{InstanceStatus, LogLine};
 use crate::wire::{Instance, List, Status};
 
@@ -133,7 +133,10 @@ async fn logs(
     }
     let body = match follower {
         None => Body::from(text),
-        Some(lines) => Body::from_stream(followed(text, lines, instance)),
+        Some(lines) => {
+            let stop = app.stop.clone().cancelled_owned();
+            Body::from_stream(followed(text, lines, instance).take_until(stop))
+        }
     };
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response())
 }
@@ -178,13 +181,18 @@ async fn secret_values(
     caller: Authenticated,
     Path(name): Path<String>,
 ) -> Result<Response> {
-    let state = app.published.load();
-    let target = super::objects::Target { kind: Kind::Secret, project: None, name };
-    let object = super::objects::visible(&state, &caller, &target)?;
-    for verb in [Verb::Edit, Verb::Run] {
-        refuse(&app, &caller, &Ask::on(verb, &object))?;
-    }
-    let values = super::effects::secret_values::read(&app.sealed, &object)?;
+    let target = Target { kind: Kind::Secret, project: None, name };
+    let look = || -> Result<_> {
+        let state = app.published.load();
+        let object = target.reachable(&state, &caller, Verb::View)?;
+        for verb in [Verb::Edit, Verb::Run] {
+            refuse(&app, &caller, &Ask::on(verb, &object))?;
+        }
+        let values = super::effects::secret_values::read(&app.sealed, &object)?;
+        Ok((object, values))
+    };
+    // Values that were replaced while they were looked up are gone: then the new ones are there.
+    let (object, values) = look().or_else(|_| look())?;
     super::login_audit::secret_read(&app, &caller.actor, &object)?;
     let data: serde_json::Map<String, serde_json::Value> =
         values.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();

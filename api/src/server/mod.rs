@@ -1,4 +1,5 @@
 //! The control plane: one writer, the newest state, and the REST face of both.
+mod access;
 pub mod app;
 mod apply_all;
 pub mod audit;
@@ -6,11 +7,15 @@ pub mod auth;
 pub mod bootstrap;
 pub mod clock;
 pub mod control_plane;
+pub mod data_folder;
 pub mod effects;
 pub mod embedded;
+mod group;
 pub mod history;
 mod instances;
+mod json_body;
 mod limits;
+mod listener;
 pub mod login;
 mod login_audit;
 mod mcp_proxy;
@@ -24,7 +29,9 @@ pub mod process;
 pub mod published;
 pub mod rate_limit;
 mod reconcile;
+mod router;
 mod table;
+mod target;
 #[cfg(test)]
 pub(crate) mod testing;
 mod token_scope;

@@ -8,27 +8,29 @@ use axum::extract::{Path, Query, State as Shared};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use mcpctl_core::access::{Ask, Verb, decide};
+use mcpctl_core::access::Verb;
 use mcpctl_core::command::{Command, Deed, Mode, Outcome};
-use mcpctl_core::ids::{RequestId, Seq, Uid};
+use mcpctl_core::ids::{RequestId, Seq};
 use mcpctl_core::kinds::Kind;
 use mcpctl_core::manifest::{self, Manifest};
-use mcpctl_core::name::{Name, NameRule};
 use mcpctl_core::object::Object;
 use mcpctl_core::resource::Scope;
 use mcpctl_core::world::World as _;
-use mcpctl_projections::State;
 use serde_json::{Map, Value, json};
 
 use super::app::App;
 use super::auth::Authenticated;
-use super::problem::{Answer, Result, invalid, not_found, problem};
+use super::prepare::Prepared;
+use super::problem::{Answer, Result, invalid};
+use super::target::{Target, may_view};
 use super::writer::{Committed, Submission};
-use super::{clock, history, prepare};
+use super::{access, history, json_body, prepare, table};
 use crate::wire::{Done, OUTCOME, REQUEST_ID};
 
 /// Query of a request.
-pub type Queried = Query<HashMap<String, String>>;
+type Queried = Query<HashMap<String, String>>;
+/// Parameters of a path.
+type Params = Path<HashMap<String, String>>;
 
 /// Routes of every kind.
 pub fn routes() -> Router<Arc<App>> {
@@ -43,152 +45,74 @@ pub fn routes() -> Router<Arc<App>> {
     })
 }
 
-/// Path parameters: `{name}` is the project in front of project-scoped kinds, else the object.
-type Params = Path<HashMap<String, String>>;
-
-fn of_kind(router: Router<Arc<App>>, kind: Kind, base: &str, in_project: bool) -> Router<Arc<App>> {
-    let object = if in_project { "object" } else { "name" };
-    let target = move |params: &HashMap<String, String>, query: &HashMap<String, String>| Target {
-        kind,
-        project: if in_project { params.get("name").cloned() } else { query.get("project").cloned() },
-        name: params.get(object).cloned().unwrap_or_default(),
-    };
-    let collection = get(move |Shared(app): Shared<Arc<App>>, caller: Authenticated, Path(params): Params, Query(query): Queried| async move {
-        list(&app, &caller, &target(&params, &query), &query)
-    })
-    .post(move |Shared(app): Shared<Arc<App>>, caller: Authenticated, Path(params): Params, Query(query): Queried, headers: HeaderMap, body: Bytes| async move {
-        write(&app, &caller, &target(&params, &query), Mode::Create, &query, &headers, &body).await
-    });
-    let single = get(move |Shared(app): Shared<Arc<App>>, caller: Authenticated, Path(params): Params, Query(query): Queried| async move {
-        read(&app, &caller, &target(&params, &query))
-    })
-    .put(move |Shared(app): Shared<Arc<App>>, caller: Authenticated, Path(params): Params, Query(query): Queried, headers: HeaderMap, body: Bytes| async move {
-        write(&app, &caller, &target(&params, &query), Mode::Upsert, &query, &headers, &body).await
-    })
-    .delete(move |Shared(app): Shared<Arc<App>>, caller: Authenticated, Path(params): Params, Query(query): Queried, headers: HeaderMap| async move {
-        delete(&app, &caller, &target(&params, &query), &query, &headers).await
+fn of_kind(router: Router<Arc<App>>, kind: Kind, base: &str, below: bool) -> Router<Arc<App>> {
+    let collection = get(
+        move |Shared(app): Shared<Arc<App>>, caller: Authenticated, Path(params): Params, Query(query): Queried| async move {
+            list(&app, &caller, &Target::of(kind, below, &params, &query), &query)
+        },
+    )
+    .post(
+        move |Shared(app), caller: Authenticated, Path(params): Params, Query(query): Queried, headers, body| async move {
+            let call = Call { app, caller, target: Target::of(kind, below, &params, &query), query, headers };
+            write(&call, Mode::Create, body).await
+        },
+    );
+    let single = get(
+        move |Shared(app): Shared<Arc<App>>, caller: Authenticated, Path(params): Params, Query(query): Queried| async move {
+            read(&app, &caller, &Target::of(kind, below, &params, &query))
+        },
+    )
+    .put(
+        move |Shared(app), caller: Authenticated, Path(params): Params, Query(query): Queried, headers, body| async move {
+            let call = Call { app, caller, target: Target::of(kind, below, &params, &query), query, headers };
+            write(&call, Mode::Upsert, body).await
+        },
+    )
+    .delete(move |Shared(app), caller: Authenticated, Path(params): Params, Query(query): Queried, headers| async move {
+        let call = Call { app, caller, target: Target::of(kind, below, &params, &query), query, headers };
+        delete(&call).await
     });
     let past = get(
         move |Shared(app): Shared<Arc<App>>, caller: Authenticated, Path(params): Params, Query(query): Queried| async move {
-            history::answer(&app, &caller, &target(&params, &query))
+            history::answer(&app, &caller, &Target::of(kind, below, &params, &query))
         },
     );
-    let router = router
-        .route(base, collection)
-        .route(&format!("{base}/{{{object}}}"), single)
-        .route(&format!("{base}/{{{object}}}/history"), past);
+    let one = format!("{base}/{{{}}}", if below { "object" } else { "name" });
+    let router = router.route(base, collection).route(&one, single).route(&format!("{one}/history"), past);
     if kind == Kind::McpToken {
         let revoke = post(
-            move |Shared(app): Shared<Arc<App>>,
-                  caller: Authenticated,
-                  Path(params): Params,
-                  Query(query): Queried,
-                  headers: HeaderMap| async move {
-                super::tokens::revoke(&app, &caller, &target(&params, &query), &query, &headers).await
+            move |Shared(app), caller: Authenticated, Path(params): Params, Query(query): Queried, headers| async move {
+                let call = Call { app, caller, target: Target::of(kind, below, &params, &query), query, headers };
+                super::tokens::revoke(&call).await
             },
         );
-        return router.route(&format!("{base}/{{{object}}}/revoke"), revoke);
+        return router.route(&format!("{one}/revoke"), revoke);
     }
     router
 }
 
-/// What a request is about, as its path and query say.
-pub struct Target {
-    /// Kind.
-    pub kind: Kind,
-    /// Project, as text.
-    pub project: Option<String>,
-    /// Name or uid, as text; empty for a collection.
-    pub name: String,
-}
-
-impl Target {
-    /// The project's identity, where one is named.
-    pub(super) fn project_uid(&self, state: &State) -> Result<Option<Uid>> {
-        let Some(text) = &self.project else { return Ok(None) };
-        let name = Name::parse(NameRule::Label, text).map_err(|error| not_found(error.to_string()))?;
-        let object = state.by_name(Kind::Project, None, &name);
-        object.map(|object| Some(object.meta.uid)).ok_or_else(|| not_found(format!("project/{name} does not exist")))
-    }
-
-    /// The object, by name or uid.
-    pub(super) fn find(&self, state: &State) -> Result<Option<Arc<Object>>> {
-        if let Some(object) = self.name.parse().ok().and_then(|uid| state.by_uid(uid)) {
-            return Ok(Some(object.clone()).filter(|object| object.meta.kind == self.kind));
-        }
-        let Ok(name) = self.parsed_name() else { return Ok(None) };
-        let project = self.project_uid(state)?;
-        if self.kind.scope() == Scope::Project && project.is_none() {
-            let mut named = state.all(self.kind).filter(|object| object.meta.name == name);
-            return match (named.next(), named.next()) {
-                (Some(_), Some(_)) => Err(problem(
-                    StatusCode::BAD_REQUEST,
-                    "ambiguous",
-                    "Ambiguous",
-                    format!("several projects have a {} {name:?}", self.kind),
-                )
-                .hint("say which with ?project= (-p PROJECT)")),
-                (first, _) => Ok(first.cloned()),
-            };
-        }
-        Ok(state.by_name(self.kind, project, &name).cloned())
-    }
-
-    /// The name, checked by the rule of the kind.
-    pub(super) fn parsed_name(&self) -> Result<Name> {
-        let rule = self.kind.untyped().name_rule();
-        Name::parse(rule, &self.name).map_err(|error| not_found(error.to_string()))
-    }
-
-    fn title(&self) -> String {
-        format!("{}/{}", self.kind, self.name.chars().take(80).collect::<String>())
-    }
-}
-
-/// Whether a caller may see an object.
-pub(super) fn may_view(state: &State, caller: &Authenticated, object: &Object) -> bool {
-    decide(state, &caller.actor, &Ask::on(Verb::View, object), clock::now().max(state.last_at())).allowed
-}
-
-/// The object, when the caller may see it; else the same refusal for one that is hidden and one that is not there.
-pub(super) fn visible(state: &State, caller: &Authenticated, target: &Target) -> Result<Arc<Object>> {
-    let now = clock::now().max(state.last_at());
-    match target.find(state)? {
-        Some(object) if decide(state, &caller.actor, &Ask::on(Verb::View, &object), now).allowed => Ok(object),
-        _ => Err(hidden(state, caller, target)),
-    }
-}
-
-/// Who may see the whole kind is told that it is not there; everybody else that they may not.
-pub(super) fn hidden(state: &State, caller: &Authenticated, target: &Target) -> Answer {
-    let name = target.parsed_name().ok();
-    let resource = mcpctl_core::access::ResourceName::Kind(target.kind);
-    let project = target.project_uid(state).ok().flatten();
-    let ask = Ask::Object { verb: Verb::View, resource, project, name: name.as_ref(), uid: None };
-    let verdict = decide(state, &caller.actor, &ask, clock::now().max(state.last_at()));
-    if verdict.allowed {
-        return not_found(format!("{} does not exist", target.title()))
-            .hint(format!("see `mcpctl get {}`", target.kind.names().plural));
-    }
-    mcpctl_core::refusal::Refusal::Forbidden {
-        actor: caller.actor.to_string(),
-        missing: format!("view {}/{}", target.kind.names().plural, target.name),
-        at: verdict.at,
-    }
-    .into()
+/// A mutation that somebody asks for.
+pub(super) struct Call {
+    pub app: Arc<App>,
+    pub caller: Authenticated,
+    pub target: Target,
+    pub query: HashMap<String, String>,
+    pub headers: HeaderMap,
 }
 
 fn list(app: &App, caller: &Authenticated, target: &Target, query: &HashMap<String, String>) -> Result<Response> {
     let state = app.published.load();
-    let project = target.project_uid(&state)?;
-    let in_project =
-        |object: &&Arc<Object>| project.is_none() || object.meta.project.as_ref().map(|p| p.uid) == project;
+    target.check_project(&state, caller)?;
+    let project = target.project_uid(&state);
+    let in_project = |object: &&Arc<Object>| {
+        target.project.is_none() || (project.is_some() && object.meta.project.as_ref().map(|p| p.uid) == project)
+    };
     let shown: Vec<&Arc<Object>> =
         state.all(target.kind).filter(in_project).filter(|object| may_view(&state, caller, object)).collect();
     let body = if query.get("view").is_some_and(|view| view == "table") {
-        super::table::of(app, target.kind, &shown, state.seq())
+        table::of(app, target.kind, &shown, state.seq())
     } else {
-        let items: Vec<Map<String, Value>> = shown.into_iter().map(|object| super::table::full(app, object)).collect();
+        let items: Vec<Map<String, Value>> = shown.into_iter().map(|object| table::full(app, object)).collect();
         json!({ "items": items, "revision": state.seq() })
     };
     Ok(axum::Json(body).into_response())
@@ -196,8 +120,8 @@ fn list(app: &App, caller: &Authenticated, target: &Target, query: &HashMap<Stri
 
 fn read(app: &App, caller: &Authenticated, target: &Target) -> Result<Response> {
     let state = app.published.load();
-    let object = visible(&state, caller, target)?;
-    let mut fields = super::table::full(app, &object);
+    let object = target.reachable(&state, caller, Verb::View)?;
+    let mut fields = table::full(app, &object);
     let used_by: Vec<String> = state
         .referrers(object.meta.uid)
         .into_iter()
@@ -207,42 +131,25 @@ fn read(app: &App, caller: &Authenticated, target: &Target) -> Result<Response> 
     if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.insert("usedBy".into(), used_by.into());
     }
-    Ok(axum::Json(fields).into_response())
-}
-
-/// Reads the fields of a body: a JSON object of at most the body limit.
-fn fields_of(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Value>> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !content_type.trim().to_ascii_lowercase().starts_with("application/json") {
-        return Err(problem(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "content-type",
-            "Unsupported content type",
-            format!("the body is {content_type:?}"),
-        )
-        .hint("send one object as application/json"));
+    if let Some(access) = access::of(&state, caller, &object)
+        && let Some(status) = fields.get_mut("status").and_then(Value::as_object_mut)
+    {
+        status.insert("access".into(), access);
     }
-    serde_json::from_slice(body).map_err(|error| {
-        problem(
-            StatusCode::BAD_REQUEST,
-            "malformed",
-            "Malformed JSON",
-            format!("the body is not a JSON object: {error}"),
-        )
-    })
+    Ok(axum::Json(fields).into_response())
 }
 
 fn manifest_of(target: &Target, mut fields: Map<String, Value>) -> Result<Manifest> {
     if !target.name.is_empty() {
         let said = fields.entry("name").or_insert_with(|| target.name.clone().into());
         if said.as_str() != Some(target.name.as_str()) {
-            return Err(one_violation("name", format!("is {said} in the body and {:?} in the path", target.name)));
+            return Err(one_violation("name", format!("is not {:?}, as the path says", target.name)));
         }
     }
-    if let (Some(project), Scope::Project) = (&target.project, target.kind.scope()) {
+    if let Some(project) = &target.project {
         let said = fields.entry("project").or_insert_with(|| project.clone().into());
         if said.as_str() != Some(project.as_str()) {
-            return Err(one_violation("project", format!("is {said} in the body and {project:?} in the path")));
+            return Err(one_violation("project", format!("is not {project:?}, as the path or the query says")));
         }
     }
     manifest::read_kind(target.kind, fields).map_err(invalid)
@@ -269,45 +176,35 @@ pub(super) fn is_dry_run(query: &HashMap<String, String>) -> bool {
     query.get("dryRun").is_some_and(|value| value == "true" || value.is_empty() || value == "1")
 }
 
-async fn write(
-    app: &App,
-    caller: &Authenticated,
-    target: &Target,
-    mode: Mode,
-    query: &HashMap<String, String>,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<Response> {
-    let manifest = manifest_of(target, fields_of(headers, body)?)?;
-    let expected = if mode == Mode::Create { None } else { expected_version(headers, manifest.resource_version)? };
-    let request = request_id(headers)?;
-    let submission = |body, then| Submission {
-        command: Command {
-            kind: manifest.kind,
-            name: manifest.name.clone(),
-            project: manifest.project.clone(),
-            deed: Deed::Apply { body, mode, expected, then },
-        },
-        caller: caller.actor.clone(),
-        request: request.clone(),
+async fn write(call: &Call, mode: Mode, body: Bytes) -> Result<Response> {
+    let app = &call.app;
+    let manifest = manifest_of(&call.target, json_body::object(&call.headers, &body)?)?;
+    let expected = match mode {
+        Mode::Create => None,
+        Mode::Upsert => expected_version(&call.headers, manifest.resource_version)?,
     };
-    let plain = prepare::without_secrets(&manifest.body);
-    let mut foreseen = app.writer.dry_run(submission(plain.clone(), Vec::new())).await?;
-    if is_dry_run(query) {
-        if foreseen.outcome == Outcome::Unchanged && prepare::would_change(app, &manifest) {
-            foreseen.outcome = Outcome::Changed;
-        }
+    let request = request_id(&call.headers)?;
+    let submission = |then| {
+        let body = prepare::without_secrets(&manifest.body);
+        let deed = Deed::Apply { body, mode, expected, then };
+        let (name, project) = (manifest.name.clone(), manifest.project.clone());
+        let command = Command { kind: manifest.kind, name, project, deed };
+        Submission { command, caller: call.caller.actor.clone(), request: request.clone() }
+    };
+    let foreseen = app.writer.dry_run(submission(prepare::foreseen(app, &manifest)?)).await?;
+    if is_dry_run(&call.query) || foreseen.repeated {
         return Ok(written(app, &foreseen, None));
     }
-    let prepared = prepare::effects(app, &manifest, foreseen.outcome).await?;
-    let committed = app.writer.submit(submission(plain, prepared.actions)).await?;
-    let raw = prepared.token.filter(|_| committed.outcome == Outcome::Created && !committed.repeated);
+    let Prepared { actions, token, sealed } = prepare::effects(app, &manifest, foreseen.outcome).await?;
+    let committed = prepare::complete(app.clone(), vec![submission(actions)], vec![sealed]).await?;
+    let committed = committed.into_iter().next().ok_or(super::writer::WriteError::Busy)?;
+    let raw = token.filter(|_| committed.outcome == Outcome::Created && !committed.repeated);
     Ok(written(app, &committed, raw.as_ref().map(|raw| raw.expose())))
 }
 
 fn written(app: &App, committed: &Committed, token: Option<&str>) -> Response {
     let status = if committed.outcome == Outcome::Created { StatusCode::CREATED } else { StatusCode::OK };
-    let mut fields = committed.object.as_ref().map(|object| super::table::full(app, object)).unwrap_or_default();
+    let mut fields = committed.object.as_ref().map(|object| table::full(app, object)).unwrap_or_default();
     if let Some(token) = token {
         fields.insert("token".into(), token.into());
     }
@@ -317,39 +214,29 @@ fn written(app: &App, committed: &Committed, token: Option<&str>) -> Response {
     response
 }
 
-async fn delete(
-    app: &App,
-    caller: &Authenticated,
-    target: &Target,
-    query: &HashMap<String, String>,
-    headers: &HeaderMap,
-) -> Result<Response> {
-    let state = app.published.load();
-    let expected = expected_version(headers, None)?;
-    let Some(object) = target.find(&state)? else { return repeat_or_hidden(app, caller, target, headers).await };
-    let deed = Deed::Delete { expected };
-    finish(app, caller, &object, deed, query, headers).await
-}
-
-/// A deletion that is retried finds nothing, and is answered as it was.
-async fn repeat_or_hidden(app: &App, caller: &Authenticated, target: &Target, headers: &HeaderMap) -> Result<Response> {
-    let state = app.published.load();
-    let done = request_id(headers)?.and_then(|request| state.request(caller.actor.uid, &request));
-    match done {
-        Some((_, seq)) => Ok(axum::Json(Done { outcome: "deleted".to_owned(), seq, also: Vec::new() }).into_response()),
-        None => Err(hidden(&state, caller, target)),
+async fn delete(call: &Call) -> Result<Response> {
+    let expected = expected_version(&call.headers, None)?;
+    let state = call.app.published.load();
+    match call.target.reachable(&state, &call.caller, Verb::Delete) {
+        Ok(object) => finish(call, &object, Deed::Delete { expected }).await,
+        Err(refused) => repeated_deletion(call, &state)?.ok_or(refused),
     }
 }
 
+/// A deletion that is retried finds nothing, and is answered as it was.
+fn repeated_deletion(call: &Call, state: &mcpctl_projections::State) -> Result<Option<Response>> {
+    let done = request_id(&call.headers)?.and_then(|request| state.request(call.caller.actor.uid, &request));
+    let (Some((first, last)), Ok(name)) = (done, call.target.parsed_name()) else { return Ok(None) };
+    let uids = state.uids_named(call.target.kind, call.target.project_uid(state), &name);
+    let it = |uid| {
+        let was_there = state.object_at(uid, Seq(first.0.saturating_sub(1))).is_some();
+        was_there && state.object_at(uid, last).is_none()
+    };
+    Ok(uids.into_iter().any(it).then(|| done_answer(Outcome::Deleted, last, Vec::new())))
+}
+
 /// Does a command about an existing object and answers what became of it.
-pub(super) async fn finish(
-    app: &App,
-    caller: &Authenticated,
-    object: &Object,
-    deed: Deed,
-    query: &HashMap<String, String>,
-    headers: &HeaderMap,
-) -> Result<Response> {
+pub(super) async fn finish(call: &Call, object: &Object, deed: Deed) -> Result<Response> {
     let submission = Submission {
         command: Command {
             kind: object.meta.kind,
@@ -357,21 +244,23 @@ pub(super) async fn finish(
             project: object.meta.project.as_ref().map(|project| project.name.clone()),
             deed,
         },
-        caller: caller.actor.clone(),
-        request: request_id(headers)?,
+        caller: call.caller.actor.clone(),
+        request: request_id(&call.headers)?,
     };
-    let committed = if is_dry_run(query) {
-        app.writer.dry_run(submission).await?
+    let committed = if is_dry_run(&call.query) {
+        call.app.writer.dry_run(submission).await?
     } else {
-        let committed = app.writer.submit(submission).await?;
-        prepare::clean_up(app, &committed);
-        committed
+        let mut all = prepare::complete(call.app.clone(), vec![submission], Vec::new()).await?;
+        all.pop().ok_or(super::writer::WriteError::Busy)?
     };
-    let outcome = outcome_word(committed.outcome);
-    let done = Done { outcome: outcome.to_owned(), seq: committed.seq, also: committed.also };
-    let mut response = axum::Json(done).into_response();
+    Ok(done_answer(committed.outcome, committed.seq, committed.also))
+}
+
+fn done_answer(outcome: Outcome, seq: Seq, also: Vec<String>) -> Response {
+    let outcome = outcome_word(outcome);
+    let mut response = axum::Json(Done { outcome: outcome.to_owned(), seq, also }).into_response();
     response.headers_mut().insert(OUTCOME, HeaderValue::from_static(outcome));
-    Ok(response)
+    response
 }
 
 pub(super) const fn outcome_word(outcome: Outcome) -> &'static str {

@@ -2,6 +2,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use mcpctl_core::access::{Ask, Rule, Verb, decide};
@@ -16,20 +17,25 @@ use mcpctl_projections::State;
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
+use super::app::IdleLogins;
 use super::audit::AuditLog;
-use super::auth::authenticate;
+use super::auth::{Authenticated, authenticate, by_digest};
 use super::clock;
 use super::published::Published;
 use crate::plane::{Admission, AuditEntry, AuditFailed, Caller, CallerBearer, Denial, Plane, ProjectView, ServerView};
 use crate::upstream::{Fleet, Sessions};
 
-/// Pairs of caller and project that are remembered for cutting; more than that are decided anew each time.
+/// Pairs of caller and project that are remembered for cutting. Who comes beyond that is sent away: an admission that
+/// could not be cut would outlive its end.
 const ADMITTED_MAX: usize = 100_000;
+/// How often those are looked for whose time is over: the end of a login is no event.
+const LOOK_FOR_EXPIRED_EVERY: Duration = Duration::from_secs(1);
 
 /// An admission and the state that it was decided in: good for exactly that seq.
 struct Admitted {
+    digest: Digest,
+    project: String,
     admission: Admission,
-    bearer: CallerBearer,
     expires_at: Option<Timestamp>,
     last_used: Arc<AtomicU64>,
 }
@@ -39,7 +45,8 @@ pub struct LocalPlane {
     published: Published,
     fleet: Arc<Fleet>,
     audit: Arc<AuditLog>,
-    admitted: RwLock<HashMap<(Digest, String), Admitted>>,
+    idle: Arc<IdleLogins>,
+    admitted: RwLock<HashMap<(Digest, String), Arc<Admitted>>>,
     last_used: RwLock<HashMap<Uid, Arc<AtomicU64>>>,
 }
 
@@ -47,7 +54,20 @@ impl LocalPlane {
     /// A plane over the newest state.
     #[must_use]
     pub fn new(published: Published, fleet: Arc<Fleet>, audit: Arc<AuditLog>) -> Self {
-        Self { published, fleet, audit, admitted: RwLock::default(), last_used: RwLock::default() }
+        Self {
+            published,
+            fleet,
+            audit,
+            idle: Arc::default(),
+            admitted: RwLock::default(),
+            last_used: RwLock::default(),
+        }
+    }
+
+    /// When logins were last used, here or elsewhere.
+    #[must_use]
+    pub const fn idle(&self) -> &Arc<IdleLogins> {
+        &self.idle
     }
 
     /// When a token last opened its project, since this process started.
@@ -57,26 +77,36 @@ impl LocalPlane {
     }
 
     /// Looks again at everybody who was admitted, and cuts those who would not be any more. Called for each newer state.
+    /// Nothing is locked while it decides; the others are decided anew when they come again.
     pub fn cut_the_refused(&self) {
         let state = self.published.load();
         let now = clock::now().max(state.last_at());
-        self.admitted.write().retain(|(_, project), entry| match admit(&state, &entry.bearer, project, now) {
-            Ok((caller, via, _)) => {
-                let view = view_of(&state, entry.admission.project.uid);
-                let same = view.as_ref().is_some_and(|view| *view == *entry.admission.project);
-                if !same && let Some(view) = view {
-                    entry.admission.project = Arc::new(view);
-                }
-                entry.admission.caller = caller;
-                entry.admission.via = via;
-                entry.admission.seq = state.seq();
-                true
-            }
-            Err(_) => {
-                entry.admission.cut.cancel();
-                false
-            }
+        self.cut_where(|entry| {
+            !by_digest(&state, entry.digest, now).is_ok_and(|who| open(&state, who, &entry.project, now).is_ok())
         });
+        self.last_used.write().retain(|token, _| state.by_uid(*token).is_some());
+    }
+
+    /// Cuts those whose credential's time is over.
+    fn cut_the_expired(&self) {
+        let now = clock::now();
+        self.cut_where(|entry| entry.expires_at.is_some_and(|at| at <= now));
+    }
+
+    fn cut_where(&self, over: impl Fn(&Admitted) -> bool) {
+        let all: Vec<Arc<Admitted>> = self.admitted.read().values().cloned().collect();
+        let ended: Vec<Arc<Admitted>> = all.into_iter().filter(|entry| over(entry)).collect();
+        if ended.is_empty() {
+            return;
+        }
+        let mut admitted = self.admitted.write();
+        for entry in ended {
+            entry.admission.cut.cancel();
+            let key = (entry.digest, entry.project.clone());
+            if admitted.get(&key).is_some_and(|held| held.admission.cut.is_cancelled()) {
+                admitted.remove(&key);
+            }
+        }
     }
 
     /// Follows the newest state until the control plane stops.
@@ -85,10 +115,16 @@ impl LocalPlane {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                changed = states.changed() => if changed.is_err() { return },
+                changed = states.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    states.mark_unchanged();
+                    let plane = self.clone();
+                    let _ = tokio::task::spawn_blocking(move || plane.cut_the_refused()).await;
+                }
+                () = tokio::time::sleep(LOOK_FOR_EXPIRED_EVERY) => self.cut_the_expired(),
             }
-            states.mark_unchanged();
-            self.cut_the_refused();
         }
     }
 
@@ -105,35 +141,40 @@ impl LocalPlane {
     fn remember(
         &self,
         key: (Digest, String),
-        bearer: &CallerBearer,
         admission: Admission,
         expires_at: Option<Timestamp>,
         now: Timestamp,
-    ) -> Admission {
+    ) -> Result<Admission, Denial> {
         let last_used = self.last_used.write().entry(admission.caller.actor.uid).or_default().clone();
         last_used.store(now.as_millis(), Ordering::Relaxed);
         let mut admitted = self.admitted.write();
         let known = admitted.get(&key).map(|entry| entry.admission.cut.clone()).filter(|cut| !cut.is_cancelled());
-        let admission = Admission { cut: known.unwrap_or_default(), ..admission };
-        if admitted.len() < ADMITTED_MAX || admitted.contains_key(&key) {
-            admitted
-                .insert(key, Admitted { admission: admission.clone(), bearer: bearer.clone(), expires_at, last_used });
+        if known.is_none() && admitted.len() >= ADMITTED_MAX {
+            return Err(Denial::Unavailable("too many callers are admitted".to_owned()));
         }
-        admission
+        let admission = Admission { cut: known.unwrap_or_default(), ..admission };
+        let (digest, project) = key.clone();
+        let entry = Admitted { digest, project, admission: admission.clone(), expires_at, last_used };
+        admitted.insert(key, Arc::new(entry));
+        Ok(admission)
     }
 }
 
 type Decided = (Arc<Caller>, Arc<[Seq]>, Option<Timestamp>);
 
-/// The decision: a live credential, of this project, whose subject may run it. Pure in state and time.
-fn admit(state: &State, bearer: &CallerBearer, project: &str, now: Timestamp) -> Result<Decided, Denial> {
-    let who = authenticate(state, bearer.expose(), now).map_err(|why| match why {
+/// A live credential, or why it is none.
+fn identify(state: &State, bearer: &CallerBearer, now: Timestamp) -> Result<Authenticated, Denial> {
+    authenticate(state, bearer.expose(), now).map_err(|why| match why {
         "the token is revoked" => Denial::Ended("revoked"),
         "the token is expired" => Denial::Ended("expired"),
         "the token is unknown" => Denial::Ended("unknown"),
         "the user is disabled" => Denial::Ended("of a disabled user"),
         other => Denial::NotAToken(other),
-    })?;
+    })
+}
+
+/// The decision: a credential of this project, whose subject may run it. Pure in state and time.
+fn open(state: &State, who: Authenticated, project: &str, now: Timestamp) -> Result<Decided, Denial> {
     let name =
         Name::parse(NameRule::Label, project).map_err(|_| Denial::NoProject(project.chars().take(80).collect()))?;
     let object = state.by_name(Kind::Project, None, &name);
@@ -193,22 +234,43 @@ fn server_view(object: &Object, project_tools: mcpctl_core::kinds::ToolFilter) -
     })
 }
 
-#[async_trait]
-impl Plane for LocalPlane {
-    async fn admit(&self, bearer: &CallerBearer, project: &str) -> Result<Admission, Denial> {
-        let state = self.published.load();
+impl LocalPlane {
+    fn admit_at(&self, state: &State, bearer: &CallerBearer, project: &str) -> Result<Admission, Denial> {
         let now = clock::now().max(state.last_at());
         let key = (bearer.digest(), project.to_owned());
         if let Some(admission) = self.remembered(&key, state.seq(), now) {
+            self.note_use(bearer.digest(), &admission.caller)?;
             return Ok(admission);
         }
-        let (caller, via, expires_at) = admit(&state, bearer, project, now)?;
+        let who = identify(state, bearer, now)?;
+        let (caller, via, expires_at) = open(state, who, project, now)?;
+        self.note_use(bearer.digest(), &caller)?;
         let name = Name::parse(NameRule::Label, project).map_err(|_| Denial::NoProject(project.to_owned()))?;
         let uid = state.by_name(Kind::Project, None, &name).map(|object| object.meta.uid);
-        let view = uid.and_then(|uid| view_of(&state, uid)).ok_or_else(|| Denial::NoProject(project.to_owned()))?;
+        let view = uid.and_then(|uid| view_of(state, uid)).ok_or_else(|| Denial::NoProject(project.to_owned()))?;
         let admission =
             Admission { caller, project: Arc::new(view), seq: state.seq(), via, cut: CancellationToken::new() };
-        Ok(self.remember(key, bearer, admission, expires_at, now))
+        self.remember(key, admission, expires_at, now)
+    }
+
+    /// A login that opens a project is in use, and one that was idle for too long opens none.
+    fn note_use(&self, digest: Digest, caller: &Caller) -> Result<(), Denial> {
+        let used = caller.actor.kind != ActorKind::User || self.idle.used(digest, clock::now());
+        if used { Ok(()) } else { Err(Denial::Ended("of a login that was idle for too long")) }
+    }
+}
+
+#[async_trait]
+impl Plane for LocalPlane {
+    async fn admit(&self, bearer: &CallerBearer, project: &str) -> Result<Admission, Denial> {
+        loop {
+            let state = self.published.load();
+            let admission = self.admit_at(&state, bearer, project)?;
+            // A newer state may have been looked through for those to cut before this admission was there to be found.
+            if self.published.load().seq() == state.seq() {
+                return Ok(admission);
+            }
+        }
     }
 
     fn sessions(&self, _bearer: &CallerBearer) -> Arc<dyn Sessions> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mcpctl_core::command::Outcome;
 use mcpctl_core::erased::{AnyAction, AnyBody, Body};
 use mcpctl_core::ids::Digest;
-use mcpctl_core::kinds::{Kind, Secret, SecretAction, User, UserAction};
+use mcpctl_core::kinds::{Kind, PasswordVersion, Secret, SecretAction, SecretVersion, User, UserAction};
 use mcpctl_core::manifest::Manifest;
 use mcpctl_core::object::Object;
 use mcpctl_core::plaintext::Plaintext;
@@ -15,15 +15,17 @@ use mcpctl_projections::State;
 use super::app::App;
 use super::effects::{mint_token, password, secret_values};
 use super::problem::Result;
-use super::writer::Committed;
+use super::writer::{Committed, Submission, WriteError};
 
-/// Actions of the same batch, and what is to be shown once.
+/// Actions of the same batch, what is to be shown once, and what lies sealed for it.
 #[derive(Default)]
 pub struct Prepared {
     /// Actions for the command.
     pub actions: Vec<AnyAction>,
     /// A token that was drawn.
     pub token: Option<Plaintext>,
+    /// What was sealed.
+    pub sealed: Vec<Digest>,
 }
 
 /// The spec with everything taken out that may not enter an event.
@@ -65,7 +67,32 @@ pub fn would_change(app: &App, manifest: &Manifest) -> bool {
         || data.iter().any(|(key, value)| held.get(key).is_none_or(|held| held.as_str() != value.expose()))
 }
 
-/// Does what must be done before the command; `foreseen` is what the command would do without it.
+/// The actions of a command before anything is drawn, sealed or hashed: what they are about is decided like the real ones.
+///
+/// # Errors
+/// When the backend of a secret can't take values.
+pub fn foreseen(app: &App, manifest: &Manifest) -> Result<Vec<AnyAction>> {
+    let nothing = Digest::default();
+    if manifest.kind == Kind::McpToken {
+        return Ok(vec![Box::new(mint_token::draw_token().1)]);
+    }
+    if let Some(secret) = manifest.body.as_any().downcast_ref::<Body<Secret>>()
+        && let Some(data) = &secret.spec.data
+    {
+        let backend = secret.spec.backend.as_ref().map(mcpctl_core::reference::Ref::name);
+        let backend = secret_values::choose_backend(&*app.published.load(), backend)?;
+        let keys = data.keys().cloned().collect();
+        let version = SecretVersion { version: 0, keys, backend, commitment: nothing };
+        let write: AnyAction = Box::new(SecretAction::Write(version));
+        return Ok(if would_change(app, manifest) { vec![write] } else { Vec::new() });
+    }
+    if would_change(app, manifest) {
+        return Ok(vec![Box::new(UserAction::SetPassword(PasswordVersion { version: 0, commitment: nothing }))]);
+    }
+    Ok(Vec::new())
+}
+
+/// Does what must be done before the command; `foreseen` is what would become of the object.
 ///
 /// # Errors
 /// When the sealed store can't take it.
@@ -83,6 +110,7 @@ pub async fn effects(app: &App, manifest: &Manifest, foreseen: Outcome) -> Resul
         let backend = secret.spec.backend.as_ref().map(mcpctl_core::reference::Ref::name);
         let object = existing(app, manifest);
         let version = secret_values::write(&app.sealed, &*state, object.as_deref(), backend, data)?;
+        prepared.sealed.extend(version.as_ref().map(|version| version.commitment));
         prepared.actions.extend(version.map(|version| Box::new(SecretAction::Write(version)) as AnyAction));
     }
     if let Some(user) = manifest.body.as_any().downcast_ref::<Body<User>>()
@@ -90,20 +118,55 @@ pub async fn effects(app: &App, manifest: &Manifest, foreseen: Outcome) -> Resul
     {
         let current = password::version_of(existing(app, manifest).as_deref()).map_or(0, |version| version.version);
         let version = app.passwords.set(new, current).await?;
+        prepared.sealed.push(version.commitment);
         prepared.actions.push(Box::new(UserAction::SetPassword(version)));
     }
     Ok(prepared)
 }
 
-/// Shreds what a deleted object had sealed. A kill before this is made good at the next start.
-pub fn clean_up(app: &App, committed: &Committed) {
-    if committed.outcome != mcpctl_core::command::Outcome::Deleted {
-        return;
-    }
-    for commitment in committed.object.iter().filter_map(|object| commitment_of(object)) {
-        if let Err(error) = app.sealed.shred(&commitment) {
-            tracing::warn!(%error, "a sealed value could not be shredded; the next start tries again");
+/// Submits commands with what was sealed for each, and shreds what no object needs after them. It goes on to its end when
+/// the caller hangs up: what a kill leaves over is shredded at the next start.
+///
+/// # Errors
+/// See [`WriteError`].
+pub async fn complete(
+    app: Arc<App>,
+    submissions: Vec<Submission>,
+    sealed: Vec<Vec<Digest>>,
+) -> std::result::Result<Vec<Committed>, WriteError> {
+    let work = async move {
+        let result = app.writer.submit_all(submissions).await;
+        match &result {
+            Ok(all) => {
+                for (index, committed) in all.iter().enumerate() {
+                    shred_old(&app, committed, sealed.get(index).map_or(&[], Vec::as_slice));
+                }
+            }
+            // Nothing of it became true, and nothing of it can any more.
+            Err(WriteError::Refused { .. }) => sealed.iter().flatten().for_each(|commitment| shred(&app, commitment)),
+            // It may have become true all the same.
+            Err(_) => {}
         }
+        result
+    };
+    tokio::spawn(work).await.unwrap_or(Err(WriteError::NoAnswer))
+}
+
+/// Shreds what an object had sealed before and needs no more, and what was sealed in vain.
+fn shred_old(app: &App, committed: &Committed, sealed: &[Digest]) {
+    let seals = |object: &&Arc<Object>| matches!(object.meta.kind, Kind::Secret | Kind::User);
+    let Some(uid) = committed.object.as_ref().filter(seals).map(|object| object.meta.uid) else { return };
+    let state = app.published.load();
+    let in_force = state.by_uid(uid).and_then(|object| commitment_of(object));
+    let before = committed.before.iter().filter_map(|object| commitment_of(object));
+    let mut old: BTreeSet<Digest> = before.chain(sealed.iter().copied()).collect();
+    old.retain(|commitment| Some(*commitment) != in_force);
+    old.iter().for_each(|commitment| shred(app, commitment));
+}
+
+fn shred(app: &App, commitment: &Digest) {
+    if let Err(error) = app.sealed.shred(commitment) {
+        tracing::warn!(%error, "a sealed value could not be shredded; the next start tries again");
     }
 }
 

@@ -133,7 +133,11 @@ impl From<WriteError> for Answer {
             WriteError::Refused { refusal, .. } => refusal.into(),
             WriteError::ReadOnly(_) => problem(StatusCode::SERVICE_UNAVAILABLE, "read-only", "Read-only", detail)
                 .hint("nothing was changed; see the log of mcpd, free space on its disk, and try again"),
-            WriteError::Busy => problem(StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy", detail),
+            WriteError::Busy => problem(StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy", detail).retry_after(1),
+            WriteError::NoAnswer => problem(StatusCode::SERVICE_UNAVAILABLE, "no-answer", "No answer", detail)
+                .hint("send it again with the same Mcpctl-Request-Id, or look first"),
+            WriteError::Bug => problem(StatusCode::INTERNAL_SERVER_ERROR, "bug", "Failed", detail)
+                .hint("see the log of mcpd, and report it"),
         }
     }
 }

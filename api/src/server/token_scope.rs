@@ -15,9 +15,9 @@ pub fn reaches(path: &str, query: Option<&str>, project: &str) -> bool {
     }
 }
 
-/// Whether a query names this project, once.
+/// Whether a query names this project, once, read as the handler reads it.
 fn names_only(query: &str, project: &str) -> bool {
-    let mut named = query.split('&').filter_map(|pair| pair.split_once('=')).filter(|(key, _)| *key == "project");
+    let mut named = url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "project");
     let first = named.next();
     first.is_some_and(|(_, value)| value == project) && named.next().is_none()
 }
@@ -55,6 +55,7 @@ mod tests {
         }
         assert!(reaches("/api/v1/mcp/proxy", Some("project=web&server=a"), "web"));
         assert!(!reaches("/api/v1/mcp/proxy", Some("project=api&project=web"), "web"));
+        assert!(!reaches("/api/v1/mcp/proxy", Some("project=web&%70roject=api"), "web"));
         assert!(!reaches("/api/v1/mcp/proxy", None, "web"));
     }
 }

@@ -1,5 +1,4 @@
 //! What tokens have beyond every kind: revoke, and introspection by whoever holds one.
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -7,14 +6,15 @@ use axum::extract::State as Shared;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::post;
+use mcpctl_core::access::Verb;
 use mcpctl_core::command::Deed;
 use mcpctl_core::ids::Digest;
 use mcpctl_core::kinds::{McpToken, McpTokenAction};
 use mcpctl_core::world::World as _;
 
 use super::app::App;
-use super::auth::{Authenticated, bearer};
-use super::objects::{Target, finish, hidden};
+use super::auth::bearer;
+use super::objects::{Call, finish};
 use super::problem::{Result, unauthorized};
 use crate::plane::{CallerBearer, Denial, Plane as _};
 use crate::wire::Introspection;
@@ -25,16 +25,10 @@ pub fn routes() -> Router<Arc<App>> {
 }
 
 /// Ends a token for good. Done again it changes nothing.
-pub(super) async fn revoke(
-    app: &App,
-    caller: &Authenticated,
-    target: &Target,
-    query: &HashMap<String, String>,
-    headers: &HeaderMap,
-) -> Result<Response> {
-    let state = app.published.load();
-    let object = target.find(&state)?.ok_or_else(|| hidden(&state, caller, target))?;
-    finish(app, caller, &object, Deed::Act(Box::new(McpTokenAction::Revoke)), query, headers).await
+pub(super) async fn revoke(call: &Call) -> Result<Response> {
+    let state = call.app.published.load();
+    let object = call.target.reachable(&state, &call.caller, Verb::Edit)?;
+    finish(call, &object, Deed::Act(Box::new(McpTokenAction::Revoke))).await
 }
 
 /// Whether the bearer opens its project now, and why not. Whoever holds a token may ask about it, and only about it.

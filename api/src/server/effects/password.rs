@@ -71,7 +71,7 @@ impl Passwords {
         let salt = clock::random::<SALT_BYTES>();
         let hash = hash(self.turn().await?, password.clone(), salt).await;
         let commitment = self.store.seal(Purpose::Password, &[salt.as_slice(), &hash].concat())?;
-        Ok(PasswordVersion { version: current + 1, commitment })
+        Ok(PasswordVersion { version: current.saturating_add(1), commitment })
     }
 
     /// Whether a password is the one of this user. For no user, and for one without a password, the same work is done

@@ -57,7 +57,7 @@ pub fn write(
         return Ok(None);
     }
     let commitment = store.seal(Purpose::Secret, &plain)?;
-    let version = current.map_or(0, |current| current.version) + 1;
+    let version = current.map_or(0, |current| current.version).saturating_add(1);
     Ok(Some(SecretVersion { version, keys: data.keys().cloned().collect(), backend, commitment }))
 }
 
@@ -73,7 +73,11 @@ pub fn read(store: &SealedStore, object: &Object) -> Result<Values, SecretError>
     decode(&plain).ok_or_else(|| SecretError::Damaged(name()))
 }
 
-fn choose_backend(world: &dyn World, named: Option<&Name>) -> Result<String, SecretError> {
+/// The backend that takes the values of a secret: the one that it names, else the default.
+///
+/// # Errors
+/// When there is none of this name, or it is of a type that takes none yet.
+pub fn choose_backend(world: &dyn World, named: Option<&Name>) -> Result<String, SecretError> {
     let is_default = |object: &&Arc<Object>| object.of::<SecretBackend>().is_some_and(|(spec, _)| spec.default);
     let chosen = match named {
         Some(name) => Some(

@@ -1,0 +1,229 @@
+//! A group of commands that share one sync: the state as it will be, the records for it, and who waits.
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use mcpctl_core::access::{Ask, Verb, decide};
+use mcpctl_core::actor::Actor;
+use mcpctl_core::command::{self, Asking, Command, Deed, Draft, Outcome, Place};
+use mcpctl_core::ids::{RequestId, Seq, Uid};
+use mcpctl_core::kinds::Kind;
+use mcpctl_core::object::Object;
+use mcpctl_core::record::{Record, StoredRecord};
+use mcpctl_core::refusal::{Refusal, Violation};
+use mcpctl_core::time::Timestamp;
+use mcpctl_core::world::World as _;
+use mcpctl_projections::State;
+use tokio::sync::oneshot;
+
+use super::clock;
+use super::writer::{Answered, Committed, Job, Message, Submission, WriteError};
+use crate::wire::REQUEST_ID;
+
+/// Most events that are due at one look; the rest is found at the next.
+const DUE_MAX: usize = 256;
+
+/// A group of commands.
+pub(super) struct Group {
+    state: State,
+    records: Vec<StoredRecord>,
+    waiting: Vec<Waiting>,
+}
+
+/// Somebody who waits, and what they will be told. Nobody is told anything before it is durable.
+struct Waiting {
+    reply: oneshot::Sender<Answered>,
+    answer: Answered,
+    /// It was decided on, or made, records of this group.
+    stands_on_records: bool,
+}
+
+impl Group {
+    pub(super) const fn on(state: State) -> Self {
+        Self { state, records: Vec::new(), waiting: Vec::new() }
+    }
+
+    pub(super) fn records(&self) -> &[StoredRecord] {
+        &self.records
+    }
+
+    pub(super) const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Tells everybody, once the records are durable.
+    pub(super) fn answer(self) {
+        for waiting in self.waiting {
+            let _ = waiting.reply.send(waiting.answer);
+        }
+    }
+
+    /// The records were not appended: what stands on them, a refusal too, is not so.
+    pub(super) fn answer_failed(self, error: &WriteError) {
+        for waiting in self.waiting {
+            let answer = if waiting.stands_on_records { Err(error.clone()) } else { waiting.answer };
+            let _ = waiting.reply.send(answer);
+        }
+    }
+
+    pub(super) fn take(&mut self, message: Message) {
+        match message {
+            Message::Due => self.take_due(),
+            Message::Do(job) => self.take_job(job),
+        }
+    }
+
+    fn take_job(&mut self, job: Job) {
+        let (state, records) = (self.state.clone(), self.records.len());
+        let Job { submissions, following, dry_run, reply } = job;
+        // A bug in one decision must not end all writing.
+        let decided = catch_unwind(AssertUnwindSafe(|| {
+            let mut done = self.each(&submissions, 0)?;
+            if let Some(following) = following {
+                let later = following(&self.state);
+                done.extend(self.each(&later, submissions.len())?);
+            }
+            Ok(done)
+        }));
+        let answer = decided.unwrap_or_else(|_| {
+            tracing::error!("deciding a command panicked; nothing of it was done");
+            Err(WriteError::Bug)
+        });
+        if dry_run || answer.is_err() {
+            self.state = state;
+            self.records.truncate(records);
+        }
+        self.waiting.push(Waiting { reply, answer, stands_on_records: !self.records.is_empty() });
+    }
+
+    fn each(&mut self, submissions: &[Submission], first: usize) -> Answered {
+        let each = submissions.iter().enumerate();
+        each.map(|(index, submission)| {
+            self.one(submission).map_err(|refusal| WriteError::Refused { index: first + index, refusal })
+        })
+        .collect()
+    }
+
+    fn one(&mut self, submission: &Submission) -> Result<Committed, Refusal> {
+        if let Some(before) = repeated(&self.state, submission)? {
+            return Ok(before);
+        }
+        let now = clock::now().max(self.state.last_at());
+        let asking = Asking { caller: &submission.caller, now, random: u128::from_be_bytes(clock::random()) };
+        let decided = command::decide(&self.state, &asking, &submission.command)?;
+        let before = self.state.by_uid(decided.object).cloned();
+        let also = self.others(&decided.drafts, decided.object, &submission.caller, now);
+        for draft in &decided.drafts {
+            self.append(draft, now, &submission.caller, submission.request.as_ref())?;
+        }
+        Ok(Committed {
+            outcome: decided.outcome,
+            seq: self.state.seq(),
+            object: self.state.by_uid(decided.object).cloned().or_else(|| before.clone()),
+            before,
+            also,
+            repeated: false,
+        })
+    }
+
+    /// What else changes, as far as the caller may see it.
+    fn others(&self, drafts: &[Draft], object: Uid, caller: &Actor, now: Timestamp) -> Vec<String> {
+        let sees = |other: &Object| decide(&self.state, caller, &Ask::on(Verb::View, other), now).allowed;
+        let others = drafts.iter().filter(|draft| draft.object != object);
+        others
+            .filter(|draft| self.state.by_uid(draft.object).is_some_and(|other| sees(other)))
+            .map(|draft| format!("{}/{} {}", draft.kind, draft.name, draft.event.event))
+            .collect()
+    }
+
+    fn append(
+        &mut self,
+        draft: &Draft,
+        now: Timestamp,
+        actor: &Actor,
+        request: Option<&RequestId>,
+    ) -> Result<(), Refusal> {
+        let place = Place {
+            seq: self.state.seq().next(),
+            id: clock::event_id(now),
+            at: now,
+            prev: self.state.head(),
+            actor,
+            request,
+        };
+        let record = Record { header: draft.header(place), payload: draft.event.payload.clone() };
+        let stored = record.store().map_err(|error| invalid("", error.to_string()))?;
+        self.state.fold(&record, stored.hash).map_err(|error| invalid("", error.to_string()))?;
+        self.records.push(stored);
+        Ok(())
+    }
+
+    /// Appends events whose moment has come.
+    fn take_due(&mut self) {
+        let now = clock::now().max(self.state.last_at());
+        let actor = Actor::system("expiry");
+        for _ in 0..DUE_MAX {
+            let Some((_, uid)) = self.state.next_due().filter(|(at, _)| *at <= now) else { return };
+            let Some(draft) = self.due_draft(uid, now) else { return };
+            if let Err(error) = self.append(&draft, now, &actor, None) {
+                tracing::error!(%error, "an event that is due can't be appended");
+                return;
+            }
+        }
+    }
+
+    fn due_draft(&self, uid: Uid, now: Timestamp) -> Option<Draft> {
+        command::due(&self.state, self.state.by_uid(uid)?, now)
+    }
+}
+
+fn invalid(field: &str, message: String) -> Refusal {
+    Refusal::Invalid(vec![Violation { field: field.to_owned(), message, hint: None }])
+}
+
+/// A request that was done before, by the same actor, is answered as it was and not done again.
+fn repeated(state: &State, submission: &Submission) -> Result<Option<Committed>, Refusal> {
+    let Some(request) = &submission.request else { return Ok(None) };
+    let Some((first, last)) = state.request(submission.caller.uid, request) else { return Ok(None) };
+    let objects = meant(state, &submission.command).into_iter().rev();
+    let done = objects.filter_map(|uid| as_it_was(state, uid, first, last)).next();
+    match done.filter(|done| did(&submission.command.deed, done)) {
+        Some(done) => Ok(Some(done)),
+        None => Err(invalid(REQUEST_ID, format!("{:?} was used for another change: draw a new one", request.as_str()))),
+    }
+}
+
+/// Every object that ever had the command's name.
+fn meant(state: &State, command: &Command) -> Vec<Uid> {
+    match &command.project {
+        None => state.uids_named(command.kind, None, &command.name),
+        Some(project) => {
+            let projects = state.uids_named(Kind::Project, None, project).into_iter();
+            projects.flat_map(|project| state.uids_named(command.kind, Some(project), &command.name)).collect()
+        }
+    }
+}
+
+/// What events of these seqs made of an object; `None` when they are not about it.
+fn as_it_was(state: &State, uid: Uid, first: Seq, last: Seq) -> Option<Committed> {
+    let (before, after) = (state.object_at(uid, Seq(first.0.saturating_sub(1))), state.object_at(uid, last));
+    let outcome = match (&before, &after) {
+        (None, None) => return None,
+        (Some(_), None) => Outcome::Deleted,
+        (_, Some(after)) if after.meta.resource_version < first => return None,
+        (None, Some(_)) => Outcome::Created,
+        (Some(_), Some(_)) => Outcome::Changed,
+    };
+    let object = after.or_else(|| before.clone());
+    Some(Committed { outcome, seq: last, object, before, also: Vec::new(), repeated: true })
+}
+
+/// Whether what was done is what is asked now.
+fn did(deed: &Deed, done: &Committed) -> bool {
+    match deed {
+        Deed::Delete { .. } => done.outcome == Outcome::Deleted,
+        Deed::Act(_) => done.outcome == Outcome::Changed,
+        Deed::Apply { body, .. } => {
+            done.outcome != Outcome::Deleted
+                && done.object.as_ref().is_some_and(|object| object.body.same_spec(&**body))
+        }
+    }
+}

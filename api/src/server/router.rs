@@ -1,0 +1,140 @@
+//! Everything that the API port serves, and what holds for all of it: revisions, problems, limits.
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Request, State as Shared};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use futures::{FutureExt as _, StreamExt as _};
+use mcpctl_core::ids::Seq;
+use mcpctl_core::world::World as _;
+use tokio::time::Instant;
+
+use super::app::App;
+use super::problem::{not_found, problem};
+use super::watch::ForGateways;
+use super::{apply_all, audit, instances, limits, login, metrics, objects, openapi, tokens, watch};
+use crate::wire::{AT_LEAST, REVISION};
+
+/// Most bytes of a request body; a manifest is small.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// How long a request body may take to arrive.
+const BODY_WAIT: Duration = Duration::from_secs(30);
+/// How long a request may wait for a state that it asks for.
+const AT_LEAST_WAIT: Duration = Duration::from_millis(500);
+/// Most bytes of a plain refusal that are kept for its problem.
+const PLAIN_BYTES_MAX: usize = 1024;
+
+/// Everything that the API port serves.
+pub fn router(app: Arc<App>) -> Router {
+    let for_gateways = ForGateways::new(app.plane.clone(), app.published.follow(), app.stop.clone());
+    Router::new()
+        .merge(objects::routes())
+        .merge(apply_all::routes())
+        .merge(login::routes())
+        .merge(tokens::routes())
+        .merge(instances::routes())
+        .merge(audit::routes())
+        .merge(watch::routes(for_gateways))
+        .layer(middleware::from_fn_with_state(app.clone(), limits::per_principal))
+        .route("/healthz", get(health))
+        .route("/health", get(health))
+        .route("/metrics", get(metrics::page))
+        .route("/openapi.json", get(openapi::page))
+        .fallback(async || not_found("nothing is at this address").hint("see /openapi.json"))
+        .method_not_allowed_fallback(async || {
+            let detail = "this address does not take this method";
+            problem(StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed", detail)
+        })
+        .layer(middleware::from_fn(as_problem))
+        .layer(middleware::from_fn_with_state(app.clone(), metrics::count))
+        .layer(middleware::from_fn_with_state(app.clone(), revision))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(app)
+}
+
+async fn health(Shared(app): Shared<Arc<App>>) -> Response {
+    let state = app.published.load();
+    let broken = app.writer.figures().broken.lock().clone();
+    let status = if broken.is_some() { "read-only" } else { "ok" };
+    axum::Json(serde_json::json!({ "status": status, "seq": state.seq(), "version": env!("CARGO_PKG_VERSION") }))
+        .into_response()
+}
+
+/// Whatever refuses says so as a problem: the framework's own limits and extractors say it in plain text. A bug in a
+/// handler ends that request and nothing else.
+async fn as_problem(request: Request, next: Next) -> Response {
+    let Ok(response) = AssertUnwindSafe(next.run(request.map(in_time))).catch_unwind().await else {
+        let detail = "answering failed: this is a bug in mcpctl";
+        return problem(StatusCode::INTERNAL_SERVER_ERROR, "bug", "Failed", detail).into_response();
+    };
+    let status = response.status();
+    let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let plain = content_type.is_none_or(|content_type| content_type.starts_with("text/plain"));
+    if !plain || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let (name, title) = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => ("too-large", "The body is too large"),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => ("content-type", "Unsupported content type"),
+        StatusCode::BAD_REQUEST => ("malformed", "Malformed request"),
+        _ => ("refused", "Refused"),
+    };
+    let text = axum::body::to_bytes(response.into_body(), PLAIN_BYTES_MAX).await.unwrap_or_default();
+    problem(status, name, title, String::from_utf8_lossy(&text)).into_response()
+}
+
+/// A body that fails when it takes too long: a client that sends a byte now and then holds nothing for ever.
+fn in_time(body: Body) -> Body {
+    let until = Instant::now() + BODY_WAIT;
+    let late = || io::Error::new(io::ErrorKind::TimedOut, "the body did not arrive in time");
+    let chunks = futures::stream::unfold(Some(body.into_data_stream()), move |chunks| async move {
+        let mut chunks = chunks?;
+        match tokio::time::timeout_at(until, chunks.next()).await {
+            Ok(None) => None,
+            Ok(Some(Ok(chunk))) => Some((Ok(chunk), Some(chunks))),
+            Ok(Some(Err(error))) => Some((Err(io::Error::other(error)), None)),
+            Err(_) => Some((Err(late()), None)),
+        }
+    });
+    Body::from_stream(chunks)
+}
+
+/// Waits for the state that a request asks for, and says from which one it was answered: for a look, one that it
+/// certainly saw; for a change, one that has it.
+async fn revision(Shared(app): Shared<Arc<App>>, request: Request, next: Next) -> Response {
+    let wanted = request.headers().get(AT_LEAST).and_then(|value| value.to_str().ok()?.parse::<Seq>().ok());
+    let before = match caught_up(&app, wanted).await {
+        Ok(seq) => seq,
+        Err(behind) => return with_revision(behind, app.published.load().seq()),
+    };
+    let looks = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let response = next.run(request).await;
+    with_revision(response, if looks { before } else { app.published.load().seq() })
+}
+
+async fn caught_up(app: &App, wanted: Option<Seq>) -> Result<Seq, Response> {
+    if let Some(wanted) = wanted {
+        let mut states = app.published.follow();
+        let arrived = tokio::time::timeout(AT_LEAST_WAIT, states.wait_for(|state| state.seq() >= wanted)).await;
+        if arrived.is_err() {
+            let detail = format!("the state is at seq {}, and {wanted} was asked for", app.published.load().seq());
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            return Err(problem(status, "behind", "Not there yet", detail).retry_after(1).into_response());
+        }
+    }
+    Ok(app.published.load().seq())
+}
+
+fn with_revision(mut response: Response, seq: Seq) -> Response {
+    if let Ok(value) = HeaderValue::from_str(&seq.to_string()) {
+        response.headers_mut().insert(REVISION, value);
+    }
+    response
+}
