@@ -1,6 +1,7 @@
 //! Kinds, events, decisions, access and the log. No network, no wall clock, no randomness.
 pub mod access;
 pub mod actor;
+pub mod at;
 pub mod command;
 pub mod erased;
 pub mod ids;
