@@ -72,15 +72,15 @@ pub(super) fn denied(denial: &Denial) -> Response {
 }
 
 /// The caller's bearer.
-pub(super) fn bearer_of(headers: &HeaderMap) -> Result<CallerBearer, Response> {
-    let raw = bearer(headers).ok_or_else(|| unauthorized("the request carries no bearer").into_response())?;
+pub(super) fn bearer_of(headers: &HeaderMap) -> Result<CallerBearer, Answer> {
+    let raw = bearer(headers).ok_or_else(|| unauthorized("the request carries no bearer"))?;
     Ok(CallerBearer::new(raw.to_owned()))
 }
 
 async fn view(Shared(parts): Shared<ForGateways>, Path(project): Path<String>, headers: HeaderMap) -> Response {
     let bearer = match bearer_of(&headers) {
         Ok(bearer) => bearer,
-        Err(refused) => return refused,
+        Err(refused) => return refused.into_response(),
     };
     match parts.plane.admit(&bearer, &project).await {
         Ok(admission) => axum::Json(shown(&admission)).into_response(),
@@ -111,7 +111,7 @@ async fn follow(
     let opened = Instant::now();
     let bearer = match bearer_of(&headers) {
         Ok(bearer) => bearer,
-        Err(refused) => return refused,
+        Err(refused) => return refused.into_response(),
     };
     // Subscribed before the first look, so that nothing falls in between.
     let mut states = parts.states.clone();
@@ -222,7 +222,7 @@ async fn record(
 ) -> Response {
     let bearer = match bearer_of(&headers) {
         Ok(bearer) => bearer,
-        Err(refused) => return refused,
+        Err(refused) => return refused.into_response(),
     };
     let entries = match serde_json::from_slice(&body) {
         Ok(Entries::One(entry)) => vec![*entry],

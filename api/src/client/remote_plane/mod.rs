@@ -7,7 +7,7 @@ mod events;
 mod follow;
 mod lease;
 mod sessions;
-#[cfg(all(test, feature = "server"))]
+#[cfg(test)]
 mod tests;
 mod way;
 

@@ -1,3 +1,6 @@
+//! The remote plane against a control plane behind HTTP.
+#![cfg(feature = "server")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -302,7 +305,7 @@ async fn a_conversation_from_afar_is_the_same_as_a_near_one() {
     let seen = Arc::new(Seen(parking_lot::Mutex::default()));
     let answer = session.request(call("tools/call", json!({ "name": "echo" })), seen.clone()).await.unwrap();
     assert_eq!(result(answer)["target"], "echo");
-    let seen = seen.0.lock();
+    let seen = std::mem::take(&mut *seen.0.lock());
     assert!(
         matches!(&seen[0], ServerMessage::Notification { params: Some(params), .. } if params.get() == "{\n\"n\":1}"),
         "{seen:?}"

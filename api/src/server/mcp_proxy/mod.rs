@@ -45,7 +45,7 @@ struct Opened {
 }
 
 async fn open(parts: &ForGateways, about: &About, headers: &HeaderMap) -> Result<Opened, Response> {
-    let bearer = bearer_of(headers)?;
+    let bearer = bearer_of(headers).map_err(IntoResponse::into_response)?;
     let admission = parts.plane.admit(&bearer, &about.project).await.map_err(|denial| denied(&denial))?;
     let server = admission.project.servers.iter().find(|s| s.name == about.server || s.uid.to_string() == about.server);
     let server = server.cloned().ok_or_else(|| {
