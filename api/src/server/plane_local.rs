@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mcpctl_core::access::{Ask, Rule, Verb, decide};
-use mcpctl_core::actor::ActorKind;
+use mcpctl_core::actor::{Actor, ActorKind};
 use mcpctl_core::ids::{Digest, Seq, Uid};
 use mcpctl_core::kinds::{Kind, McpToken, Project, Server};
 use mcpctl_core::name::{Name, NameRule};
@@ -126,6 +126,18 @@ impl LocalPlane {
                 () = tokio::time::sleep(LOOK_FOR_EXPIRED_EVERY) => self.cut_the_expired(),
             }
         }
+    }
+
+    /// Whom a credential belonged to, also when it opens nothing any more: a refusal names the token that was refused.
+    fn known_as(&self, digest: &Digest) -> Option<Actor> {
+        let state = self.published.load();
+        let object = state.credential(digest).and_then(|uid| state.by_uid(uid))?;
+        let kind = match object.meta.kind {
+            Kind::McpToken => ActorKind::McpToken,
+            Kind::User => ActorKind::User,
+            _ => return None,
+        };
+        Some(Actor { kind, uid: object.meta.uid, name: object.meta.name.to_string() })
     }
 
     fn remembered(&self, key: &(Digest, String), seq: Seq, now: Timestamp) -> Option<Admission> {
@@ -277,7 +289,12 @@ impl Plane for LocalPlane {
         self.fleet.clone()
     }
 
-    async fn record(&self, _bearer: Option<&CallerBearer>, entry: AuditEntry) -> Result<(), AuditFailed> {
+    async fn record(&self, bearer: Option<&CallerBearer>, mut entry: AuditEntry) -> Result<(), AuditFailed> {
+        if entry.actor.is_none()
+            && let Some(bearer) = bearer
+        {
+            entry.actor = self.known_as(&bearer.digest());
+        }
         self.audit.append(entry).map(drop)
     }
 

@@ -116,10 +116,17 @@ pub async fn effects(app: &App, manifest: &Manifest, foreseen: Outcome) -> Resul
     if let Some(user) = manifest.body.as_any().downcast_ref::<Body<User>>()
         && let Some(new) = &user.spec.password
     {
-        let current = password::version_of(existing(app, manifest).as_deref()).map_or(0, |version| version.version);
-        let version = app.passwords.set(new, current).await?;
-        prepared.sealed.push(version.commitment);
-        prepared.actions.push(Box::new(UserAction::SetPassword(version)));
+        let current = password::version_of(existing(app, manifest).as_deref());
+        // Applying the password in force again changes nothing, and ends nobody's login.
+        let same = match &current {
+            Some(_) => app.passwords.check(app.passwords.turn().await?, current.as_ref(), new).await,
+            None => false,
+        };
+        if !same {
+            let version = app.passwords.set(new, current.map_or(0, |current| current.version)).await?;
+            prepared.sealed.push(version.commitment);
+            prepared.actions.push(Box::new(UserAction::SetPassword(version)));
+        }
     }
     Ok(prepared)
 }
