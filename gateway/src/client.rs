@@ -22,7 +22,9 @@ use crate::listener::Listener;
 const LISTENERS_MAX: usize = 32;
 
 /// Resources that one client may have subscribed to.
-const SUBSCRIBED_MAX: usize = 1024;
+pub(crate) const SUBSCRIBED_MAX: usize = 1024;
+/// Longest URI that is kept, in bytes.
+pub(crate) const URI_BYTES_MAX: usize = 8 << 10;
 
 /// A client.
 pub(crate) struct Client {
@@ -152,7 +154,7 @@ impl Client {
 
     /// Notes a subscription. `false` if there are too many.
     pub(crate) fn subscribe(&self, server: Uid, uri: &str) -> bool {
-        if self.subscribed.borrow().len() >= SUBSCRIBED_MAX {
+        if self.subscribed.borrow().len() >= SUBSCRIBED_MAX || uri.len() > URI_BYTES_MAX {
             return false;
         }
         self.subscribed.send_if_modified(|uris| uris.insert((server, uri.to_owned())));

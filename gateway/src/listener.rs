@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
+use crate::client::{SUBSCRIBED_MAX, URI_BYTES_MAX};
 use crate::json::{Members, Object, with_member};
 use crate::message::Message;
 use crate::outlet::Outlet;
@@ -30,14 +31,17 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// Reads the `notifications` member of `subscriptions/listen`.
+    /// Reads the `notifications` member of `subscriptions/listen`. `None` if it is none, or too long to be kept.
     pub(crate) fn read(raw: &RawValue) -> Option<Self> {
         let members = Members::read(raw.get()).ok()?;
         let flag = |name| members.get(name).is_some_and(|value| value.get() == "true");
-        let uris = match members.get("resourceSubscriptions") {
+        let uris: BTreeSet<String> = match members.get("resourceSubscriptions") {
             Some(uris) => serde_json::from_str(uris.get()).ok()?,
             None => BTreeSet::new(),
         };
+        if uris.len() > SUBSCRIBED_MAX || uris.iter().any(|uri| uri.len() > URI_BYTES_MAX) {
+            return None;
+        }
         let (tools, prompts) = (flag("toolsListChanged"), flag("promptsListChanged"));
         Some(Self { tools, prompts, resources: flag("resourcesListChanged"), uris })
     }

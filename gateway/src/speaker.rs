@@ -13,6 +13,9 @@ use crate::json::Members;
 use crate::modern::{check_capabilities, check_headers, check_version, unsupported};
 use crate::rpc_error::RpcError;
 
+/// Longest capabilities of a client that are kept, in bytes.
+const OFFERS_BYTES_MAX: usize = 16 << 10;
+
 /// Which client a message is from, and how to speak to it.
 pub(crate) struct Speaker {
     pub(crate) client: Arc<Client>,
@@ -72,7 +75,9 @@ impl Request<'_> {
         let info = parsed.members.get("clientInfo").map(Members::of).unwrap_or_default();
         let dialect =
             Dialect::negotiate(parsed.members.text("protocolVersion").as_deref(), info.text("name").as_deref());
-        let offers = parsed.members.get("capabilities").filter(|raw| Members::of(raw).iter().next().is_some());
+        // Kept for as long as the session: what is longer than any client's is taken for nothing.
+        let offers = parsed.members.get("capabilities").filter(|raw| raw.get().len() <= OFFERS_BYTES_MAX);
+        let offers = offers.filter(|raw| Members::of(raw).iter().next().is_some());
         let key = SessionKey {
             project: self.admission.project.uid,
             subject: self.admission.caller.actor.uid,

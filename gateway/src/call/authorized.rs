@@ -113,9 +113,11 @@ mod tests {
     use std::time::Duration;
 
     use mcpctl_api::plane::{Caller, ProjectView, ServerView};
+    use mcpctl_api::upstream::{Era, Handshake, NoSink, ServerMessage};
     use mcpctl_core::actor::Actor;
     use mcpctl_core::ids::Seq;
     use mcpctl_core::kinds::{ToolFilter, ToolNames};
+    use tokio::sync::broadcast;
 
     use super::*;
 
@@ -168,6 +170,49 @@ mod tests {
         let admission = admission(vec![server(1, &[])]);
         admission.cut.cancel();
         assert_eq!(ask(&admission, &server(1, &[]), Target::Server), Some(Refused::Cut));
+    }
+
+    /// A server that answers at the very moment at which the access is taken away.
+    struct TooLate(CancellationToken, Handshake);
+
+    #[async_trait::async_trait]
+    impl Session for TooLate {
+        fn handshake(&self) -> &Handshake {
+            &self.1
+        }
+        async fn request(&self, _: Call, _: Arc<dyn CallSink>) -> Result<Reply, UpstreamError> {
+            self.0.cancel();
+            Ok(Reply::Result(crate::json::raw("{}".into())))
+        }
+        async fn notify(&self, _: &str, _: Option<&RawValue>) -> Result<(), UpstreamError> {
+            Ok(())
+        }
+        async fn respond(&self, _: &RawValue, _: Reply) -> Result<(), UpstreamError> {
+            Ok(())
+        }
+        fn messages(&self) -> broadcast::Receiver<ServerMessage> {
+            broadcast::Sender::new(1).subscribe()
+        }
+        fn is_open(&self) -> bool {
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_comes_with_the_revocation_is_withheld() {
+        let admission = admission(vec![server(1, &[])]);
+        let handshake = Handshake {
+            era: Era::Modern,
+            version: String::new(),
+            server_info: None,
+            capabilities: None,
+            instructions: None,
+        };
+        let server = server(1, &[]);
+        let resolved = Resolved::of_server(&server, "tools/list", None, Duration::ZERO);
+        let authorized = authorize(&admission, resolved).expect("nothing hides it");
+        let sent = send(authorized, &TooLate(admission.cut.clone(), handshake), Arc::new(NoSink)).await;
+        assert!(matches!(sent, Err(Unanswered::Cut)));
     }
 
     #[test]
