@@ -41,7 +41,7 @@ impl Default for Options {
             header_read: Duration::from_secs(60),
             body_read: Duration::from_secs(30),
             list: Duration::from_secs(5),
-            first_list: Duration::from_secs(10),
+            first_list: Duration::from_secs(20),
             call: Duration::from_secs(300),
             session_idle: Duration::from_secs(1800),
             sessions_max: 4096,

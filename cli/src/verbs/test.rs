@@ -41,7 +41,7 @@ pub struct Mcp {
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     expect_tools: Vec<String>,
     /// How long each answer may take
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
     /// How to print the report
     #[arg(short = 'o', long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
