@@ -90,14 +90,14 @@ impl Opened {
     }
 
     /// Writes the line. When this returns, it survives the death of this process.
-    pub(crate) async fn close(mut self, outcome: &str, answer_bytes: usize) -> Result<(), AuditFailed> {
+    pub(crate) async fn close(mut self, outcome: &'static str, answer_bytes: usize) -> Result<(), AuditFailed> {
         self.armed = false;
         self.finish(outcome, answer_bytes);
         let entry = std::mem::take(&mut self.entry);
         self.gateway.plane.record(self.bearer.as_ref(), entry).await
     }
 
-    fn finish(&mut self, outcome: &str, answer_bytes: usize) {
+    fn finish(&mut self, outcome: &'static str, answer_bytes: usize) {
         let took = self.begun.elapsed();
         self.gateway.metrics.answered(&self.entry.method, outcome, took);
         self.entry.kind = if self.entry.allowed { kind(&self.entry.method) } else { "refusal" }.to_owned();

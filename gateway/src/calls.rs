@@ -142,7 +142,7 @@ async fn converse(
             }
         }
     }
-    let logs = log_wish(context, level);
+    let logs = log_wish(context, level, link.era);
     let overheard = (link.era == Era::Legacy && link.logs && logs != LogWish::None).then(|| session.messages());
     let sink = Arc::new(CallerSink {
         context: context.clone(),
@@ -214,13 +214,13 @@ fn wanted_level(context: &Context, parsed: &Parsed<'_>) -> Option<Arc<str>> {
     context.client.level()
 }
 
-fn log_wish(context: &Context, level: Option<Arc<str>>) -> LogWish {
-    match (context.dialect.era, level) {
-        (Era::Modern, Some(level)) => LogWish::From(level),
-        (Era::Modern, None) => LogWish::None,
-        // On one stream only, and its own stream gets them from the link.
-        (Era::Legacy, _) if context.client.stream().is_some() => LogWish::None,
-        (Era::Legacy, _) => LogWish::All,
+fn log_wish(context: &Context, level: Option<Arc<str>>, server: Era) -> LogWish {
+    match (context.dialect.era, server, level) {
+        (Era::Modern, _, Some(level)) => LogWish::From(level),
+        (Era::Modern, _, None) => LogWish::None,
+        // On one stream only, and its own stream gets them from the link. Messages of a modern server belong to the call.
+        (Era::Legacy, Era::Legacy, _) if context.client.stream().is_some() => LogWish::None,
+        (Era::Legacy, ..) => LogWish::All,
     }
 }
 

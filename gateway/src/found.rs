@@ -41,6 +41,17 @@ pub(crate) async fn find<'c>(
             Ok(owners.into_iter().map(of).collect())
         }
         "completion/complete" => find_completed(context, parsed, audit).await,
+        "tasks/get" | "tasks/update" | "tasks/cancel" => {
+            let id: Arc<str> = member(parsed, "taskId")?.into();
+            audit.named(&id);
+            // A server that did not begin the task says so, and the next one is asked.
+            let of = |server| Found {
+                server,
+                target: Target::Other(id.clone()),
+                params: parsed.params.map(ToOwned::to_owned),
+            };
+            Ok(context.servers().iter().map(of).collect())
+        }
         method => match context.servers() {
             // With one server alone it is clear whose method it is.
             [only] => {

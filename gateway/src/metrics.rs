@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Request {
     method: &'static str,
-    outcome: String,
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -67,8 +67,8 @@ impl Metrics {
     }
 
     /// Counts a request that was answered.
-    pub(crate) fn answered(&self, method: &str, outcome: &str, took: Duration) {
-        let request = Request { method: known(method), outcome: outcome.to_owned() };
+    pub(crate) fn answered(&self, method: &str, outcome: &'static str, took: Duration) {
+        let request = Request { method: known(method), outcome };
         self.requests.get_or_create(&request).inc();
         self.seconds.observe(took.as_secs_f64());
     }

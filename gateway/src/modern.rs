@@ -51,6 +51,7 @@ pub(crate) fn check_headers(parsed: &Parsed<'_>, headers: &Mirrored) -> Result<(
     let name = match &*parsed.method {
         "tools/call" | "prompts/get" => parsed.members.get("name"),
         "resources/read" => parsed.members.get("uri"),
+        "tasks/get" | "tasks/update" | "tasks/cancel" => parsed.members.get("taskId"),
         _ => None,
     };
     if let Some(name) = name.and_then(text) {
@@ -155,6 +156,9 @@ mod tests {
             assert_eq!(check("tools/call", &call, headers), Err(HEADER_MISMATCH), "{headers:?}");
         }
         assert_eq!(check("tools/list", META, ["2026-07-28", "tools/list", ""]), Ok(()), "a list has no name");
+        let task = format!(r#""taskId":"t1",{META}"#);
+        assert_eq!(check("tasks/get", &task, ["2026-07-28", "tasks/get", "t1"]), Ok(()), "a task is named by its id");
+        assert_eq!(check("tasks/get", &task, ["2026-07-28", "tasks/get", "t2"]), Err(HEADER_MISMATCH));
     }
 
     #[test]

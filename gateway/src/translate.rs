@@ -60,7 +60,8 @@ fn of_error(error: Box<RawValue>, server: Era) -> (Reply, u16) {
     match (code, server) {
         (RESOURCE_NOT_FOUND, _) => (recoded(INVALID_PARAMS), 200),
         (METHOD_NOT_FOUND, _) => (Reply::Error(error), 404),
-        (MISSING_CAPABILITY, Era::Modern) => (Reply::Error(error), 400),
+        // Other headers than `Mcp-Param-*` are made here, from a body that was checked: what does not agree is the client's.
+        (MISSING_CAPABILITY | HEADER_MISMATCH, Era::Modern) => (Reply::Error(error), 400),
         (HEADER_MISMATCH | UNSUPPORTED_VERSION | MISSING_CAPABILITY, _) => (recoded(INTERNAL), 200),
         _ => (Reply::Error(error), 200),
     }
@@ -121,6 +122,8 @@ mod tests {
         assert_eq!(of(-32002, Era::Legacy), (-32602, 200));
         assert_eq!(of(-32601, Era::Legacy), (-32601, 404));
         assert_eq!(of(-32021, Era::Modern), (-32021, 400));
+        assert_eq!(of(-32020, Era::Modern), (-32020, 400));
+        assert_eq!(of(-32020, Era::Legacy), (-32603, 200));
         assert_eq!(of(-32022, Era::Modern), (-32603, 200));
         assert_eq!(of(-32000, Era::Legacy), (-32000, 200));
     }
