@@ -1,4 +1,5 @@
 //! The control plane's face: `client` speaks to it, `server` is it, `upstream` speaks to MCP servers.
+pub mod access_wire;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod plane;

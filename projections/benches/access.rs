@@ -103,11 +103,13 @@ fn people() {
         Kind::Rbac,
         json!({"name": "all", "subjects": all, "roleBindings": [{"role": "edit", "resource": "projects"}]}),
     );
-    let every: Vec<_> = (0..GROUPS).map(|n| json!({"kind": "Group", "name": format!("group-{n}")})).collect();
-    past.apply(
-        Kind::Rbac,
-        json!({"name": "every", "subjects": every, "roleBindings": [{"role": "run", "resource": "projects"}]}),
-    );
+    // One record holds at most 64 KiB.
+    for part in 0..10 {
+        let some: Vec<_> =
+            (part..GROUPS).step_by(10).map(|n| json!({"kind": "Group", "name": format!("group-{n}")})).collect();
+        let bindings = [json!({"role": "run", "resource": "projects"})];
+        past.apply(Kind::Rbac, json!({"name": format!("every-{part}"), "subjects": some, "roleBindings": bindings}));
+    }
     let now = Timestamp::from_millis(1_900_000_000_000);
     println!("## Questions: {USERS} users, {GROUPS} groups, {BINDINGS} bindings\n");
     println!(

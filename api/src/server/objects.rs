@@ -20,11 +20,12 @@ use serde_json::{Map, Value, json};
 
 use super::app::App;
 use super::auth::Authenticated;
+use super::point::Point;
 use super::prepare::Prepared;
 use super::problem::{Answer, Result, invalid};
 use super::target::{Target, may_view};
 use super::writer::{Committed, Submission};
-use super::{access, history, json_body, prepare, table};
+use super::{access, history, json_body, point, prepare, table};
 use crate::wire::{Done, OUTCOME, REQUEST_ID};
 
 /// Query of a request.
@@ -59,7 +60,7 @@ fn of_kind(router: Router<Arc<App>>, kind: Kind, base: &str, below: bool) -> Rou
     );
     let single = get(
         move |Shared(app): Shared<Arc<App>>, caller: Authenticated, Path(params): Params, Query(query): Queried| async move {
-            read(&app, &caller, &Target::of(kind, below, &params, &query))
+            read(&app, &caller, &Target::of(kind, below, &params, &query), &query)
         },
     )
     .put(
@@ -102,6 +103,9 @@ pub(super) struct Call {
 
 fn list(app: &App, caller: &Authenticated, target: &Target, query: &HashMap<String, String>) -> Result<Response> {
     let state = app.published.load();
+    if let Some(point) = Point::of(&state, query)? {
+        return point::list(&state, caller, target, query, point);
+    }
     target.check_project(&state, caller)?;
     let project = target.project_uid(&state);
     let in_project = |object: &&Arc<Object>| {
@@ -118,8 +122,11 @@ fn list(app: &App, caller: &Authenticated, target: &Target, query: &HashMap<Stri
     Ok(axum::Json(body).into_response())
 }
 
-fn read(app: &App, caller: &Authenticated, target: &Target) -> Result<Response> {
+fn read(app: &App, caller: &Authenticated, target: &Target, query: &HashMap<String, String>) -> Result<Response> {
     let state = app.published.load();
+    if let Some(point) = Point::of(&state, query)? {
+        return point::read(&state, caller, target, point);
+    }
     let object = target.reachable(&state, caller, Verb::View)?;
     let mut fields = table::full(app, &object);
     let used_by: Vec<String> = state

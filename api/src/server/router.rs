@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::app::App;
 use super::problem::{not_found, problem};
 use super::watch::ForGateways;
-use super::{apply_all, audit, instances, limits, login, metrics, objects, openapi, tokens, watch};
+use super::{apply_all, audit, instances, limits, login, metrics, objects, openapi, questions, tokens, watch};
 use crate::wire::{AT_LEAST, REVISION};
 
 /// Most bytes of a request body; a manifest is small.
@@ -41,6 +41,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(tokens::routes())
         .merge(instances::routes())
         .merge(audit::routes())
+        .merge(questions::routes())
         .merge(watch::routes(for_gateways))
         .layer(middleware::from_fn_with_state(app.clone(), limits::per_principal))
         .route("/healthz", get(health))

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::app::App;
 use super::clock;
+use super::point::Point;
 
 /// A full manifest, with what was observed of the object.
 pub(super) fn full(app: &App, object: &Object) -> Map<String, Value> {
@@ -23,25 +24,42 @@ pub(super) fn full(app: &App, object: &Object) -> Map<String, Value> {
     fields
 }
 
-/// A table: NAME, PROJECT for kinds of that scope, the kind's columns, AGE.
+/// A table: NAME, PROJECT for kinds of that scope, the kind's columns, AGE where none of them says CREATED.
 pub(super) fn of(app: &App, kind: Kind, objects: &[&Arc<Object>], revision: Seq) -> Value {
-    let (now, untyped) = (clock::now(), kind.untyped());
+    rows(kind, objects, clock::now(), revision, |object| app.plane.last_used(object.meta.uid))
+}
+
+/// The same as it was; when a token was last used then is not known.
+pub(super) fn as_of(kind: Kind, objects: &[&Arc<Object>], point: Point) -> Value {
+    rows(kind, objects, point.at, point.seq, |_| None)
+}
+
+fn rows(
+    kind: Kind,
+    objects: &[&Arc<Object>],
+    now: Timestamp,
+    revision: Seq,
+    last_used: impl Fn(&Object) -> Option<Timestamp>,
+) -> Value {
+    let untyped = kind.untyped();
     let in_project = kind.scope() == Scope::Project;
     let mut columns = vec!["NAME"];
     if in_project {
         columns.push("PROJECT");
     }
     columns.extend(untyped.columns());
-    columns.push("AGE");
+    // A kind that says when it was created needs no age.
+    let has_age = !columns.contains(&"CREATED");
+    columns.extend(has_age.then_some("AGE"));
     let rows: Vec<Value> = objects
         .iter()
         .map(|object| {
             let mut cells = vec![object.meta.name.to_string()];
             cells.extend(object.meta.project.as_ref().filter(|_| in_project).map(|project| project.name.to_string()));
             cells.extend(untyped.cells(object, now));
-            cells.push(age(now.since(object.meta.created_at)));
+            cells.extend(has_age.then(|| age(now.since(object.meta.created_at))));
             if let Some(place) = columns.iter().position(|title| *title == "LAST-USED") {
-                cells[place] = app.plane.last_used(object.meta.uid).map_or_else(|| "-".to_owned(), |at| ago(now, at));
+                cells[place] = last_used(object).map_or_else(|| "-".to_owned(), |at| ago(now, at));
             }
             json!({ "name": object.meta.name, "project": object.meta.project.as_ref().map(|p| &p.name), "cells": cells })
         })

@@ -82,13 +82,13 @@ impl Target {
         }
     }
 
-    fn ambiguous(&self) -> Answer {
+    pub(super) fn ambiguous(&self) -> Answer {
         let detail = format!("several projects have a {} of this name", self.kind);
         problem(StatusCode::BAD_REQUEST, "ambiguous", "Ambiguous", detail).hint("say which with ?project= (-p PROJECT)")
     }
 
     /// Who may see the name is told that nothing has it; everybody else that they lack the right.
-    fn hidden(&self, state: &State, caller: &Authenticated, verb: Verb) -> Answer {
+    pub(super) fn hidden(&self, state: &State, caller: &Authenticated, verb: Verb) -> Answer {
         let (project, name) = (self.project_uid(state), self.parsed_name());
         let ask = |verb| Ask::Object {
             verb,

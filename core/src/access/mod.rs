@@ -6,4 +6,6 @@ pub mod questions;
 
 pub use ceiling::{Addition, added_rights, check_additions, check_references, clone_of, covers_all_of, opens};
 pub use decision::{Ask, Rule, Verdict, covers, decide, effective, within};
-pub use permission::{Grant, Membership, OPERATIONS, Permission, ResourceName, Role, RoleBinding, Verb};
+pub use permission::{
+    Grant, InvalidResource, InvalidVerb, Membership, OPERATIONS, Permission, ResourceName, Role, RoleBinding, Verb,
+};

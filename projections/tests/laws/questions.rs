@@ -236,6 +236,20 @@ fn given() -> Town {
     town
 }
 
+#[test]
+fn who_lost_every_grant_may_still_look_at_themselves_and_end_their_tokens() {
+    let mut town = given();
+    let strong = "kind: rbac\nname: strong\nsubjects: []\nroleBindings: [{role: run, action: logs}]\n";
+    town.apply_all(&Actor::system("test"), strong).unwrap();
+    assert_agreement(&town.state, town.now).unwrap();
+    let rights: Vec<String> = what_can(&town.state, &town.user("a@example.com"), town.now)
+        .held
+        .iter()
+        .map(|held| held.right.to_string())
+        .collect();
+    assert_eq!(rights, ["view users/a@example.com", "view,edit,delete mcptokens/t0 in p"]);
+}
+
 fn name(text: &str) -> Name {
     Name::parse(NameRule::Label, text).unwrap()
 }

@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::proof::{Reason, explain, live};
+use super::subject::actor_of;
 use super::why_not::{Obstacle, why_not};
 use crate::access::{Ask, Grant, Permission, ResourceName, Role, Verb};
 use crate::actor::{Actor, ActorKind};
@@ -152,7 +153,9 @@ fn of_subject<'w>(world: &'w dyn World, subject: Uid) -> Vec<Held<'w>> {
         right: Right::own(object, verbs),
         reason: Reason::Own { seq: object.meta.resource_version },
     };
-    held.extend(world.by_uid(subject).map(|object| own(object, &[Verb::View])));
+    // A group has rights and never acts, so nothing is its own.
+    let itself = world.by_uid(subject).filter(|object| actor_of(object).is_some());
+    held.extend(itself.map(|object| own(object, &[Verb::View])));
     held.extend(world.owned_by(subject).into_iter().map(|object| own(object, &[Verb::View, Verb::Edit, Verb::Delete])));
     held
 }

@@ -1,0 +1,151 @@
+//! Shapes of the answers to questions about rights, which server and client share.
+use mcpctl_core::access::Verb;
+use mcpctl_core::actor::Actor;
+use mcpctl_core::ids::{Seq, Uid};
+use mcpctl_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One link of the chain by which somebody may do something. Each can be looked up in the log by its seq.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Link {
+    /// `grant`, `membership`, `own`, `project` or `owner`.
+    pub link: String,
+    /// Who has it: the subject, its group, or the token's owner.
+    pub holder: String,
+    /// The permission, the group, the object, the project, or the owner.
+    pub what: String,
+    /// The event that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<Seq>,
+    /// When that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+    /// The object that carries the grant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Who gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Actor>,
+}
+
+/// One thing that stands in the way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Obstacle {
+    /// `gone`, `disabled`, `revoked`, `expired`, `never-minted`, `no-project`, `outside-project`, `not-for-tokens` or `no-grant`.
+    pub obstacle: String,
+    /// The same in words.
+    pub says: String,
+}
+
+/// A grant that is missing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Missing {
+    /// To whom, as a binding names it.
+    pub subject: String,
+    /// The smallest permission that would do, as a binding reads.
+    pub permission: String,
+    /// The same as a flag of `mcpctl create rbac`: `role:R,resource:X[,name:N]` or `action:A`.
+    pub binding: String,
+}
+
+/// Answer to `can-i`, `why` and `why-not`: `can-i` leaves out the chain and the obstacles.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// Who was asked about.
+    pub subject: String,
+    /// What was asked, such as `edit servers/my-ha`.
+    pub asked: String,
+    /// Yes or no.
+    pub allowed: bool,
+    /// By which rule: `rbac`, `own`, `token`, `system`, `no-grant`, `not-for-tokens`, `outside-project` or `ended`.
+    pub rule: String,
+    /// The state that was asked.
+    pub seq: Seq,
+    /// Its moment: what has a time to live was looked at from there.
+    pub at: Timestamp,
+    /// Events that made the grants which were used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub via: Vec<Seq>,
+    /// Link by link why it may.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<Link>,
+    /// All that stands in the way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub obstacles: Vec<Obstacle>,
+    /// The grants that would turn it into yes; empty when grants alone can't.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Missing>,
+}
+
+/// Somebody who may.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Able {
+    /// Who.
+    pub subject: String,
+    /// By which rule.
+    pub rule: String,
+    /// Link by link why.
+    pub chain: Vec<Link>,
+}
+
+/// Answer to `who-can`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WhoCan {
+    /// What was asked.
+    pub asked: String,
+    /// The state that was asked.
+    pub seq: Seq,
+    /// Its moment.
+    pub at: Timestamp,
+    /// Users, service accounts and tokens that may, as far as the caller may see them.
+    pub items: Vec<Able>,
+    /// Whether these are all: `false` when there are some whom the caller may not see.
+    pub complete: bool,
+}
+
+/// One right of a subject.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Right {
+    /// In words, such as `edit servers/my-ha`.
+    pub right: String,
+    /// The verbs; empty for an operation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verbs: Vec<Verb>,
+    /// The resource, or the operation.
+    pub resource: String,
+    /// One name of it only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Inside this project only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// This one object only: it is the subject's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<Uid>,
+    /// Link by link why.
+    pub chain: Vec<Link>,
+}
+
+/// Answer to `what-can`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WhatCan {
+    /// Who.
+    pub subject: String,
+    /// The state that was asked.
+    pub seq: Seq,
+    /// Its moment.
+    pub at: Timestamp,
+    /// Why it may nothing at all, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Obstacle>,
+    /// What it may.
+    pub items: Vec<Right>,
+}

@@ -1,0 +1,195 @@
+//! Questions about rights, now and at any point of the past: can-i, why, why-not, who-can, what-can.
+//!
+//! Everybody may ask about themselves. To ask about somebody else takes `view` on that subject, and `who-can` tells only of
+//! subjects that the caller may view, and whether that is all of them. These rights are looked at in the newest state,
+//! whatever point of the past is asked about: who lost the right to look does not keep it for the past.
+//! Project tokens reach none of this: they ask `/auth/me` about themselves.
+mod asked;
+mod tell;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Query, State as Shared};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use mcpctl_core::access::Verb;
+use mcpctl_core::access::questions::{Subject, actor_of, explain, what_can, who_can};
+use mcpctl_core::actor::Actor;
+use mcpctl_core::kinds::Kind;
+use mcpctl_core::object::Object;
+use mcpctl_core::refusal::{Refusal, Violation};
+use mcpctl_core::world::World;
+use mcpctl_projections::State;
+
+use self::asked::Asked;
+use self::tell::Told;
+use super::app::App;
+use super::auth::Authenticated;
+use super::clock;
+use super::point::{Point, may_know};
+use super::problem::{Answer, Result, invalid, problem};
+use super::target::Target;
+use crate::access_wire::{Explanation, WhatCan, WhoCan};
+
+/// A question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Yes or no.
+    CanI,
+    /// Why so: the chain, or what stands in the way.
+    Why,
+    /// The same, asked by somebody who expects a no.
+    WhyNot,
+    /// Everybody who may.
+    WhoCan,
+    /// Everything that somebody may.
+    WhatCan,
+}
+
+impl Question {
+    /// Every question and the last segment of its path.
+    pub const ALL: [(Self, &'static str); 5] = [
+        (Self::CanI, "can-i"),
+        (Self::Why, "why"),
+        (Self::WhyNot, "why-not"),
+        (Self::WhoCan, "who-can"),
+        (Self::WhatCan, "what-can"),
+    ];
+}
+
+/// Routes of all questions.
+pub fn routes() -> Router<Arc<App>> {
+    Question::ALL.into_iter().fold(Router::new(), |router, (question, path)| {
+        let handler = get(
+            move |Shared(app): Shared<Arc<App>>,
+                  caller: Authenticated,
+                  Query(query): Query<HashMap<String, String>>| async move {
+                // With very many people around an answer takes milliseconds: not on a thread that serves others.
+                let state = app.published.load();
+                let answered = tokio::task::spawn_blocking(move || answer(question, &state, &caller, &query));
+                answered.await.unwrap_or_else(|error| {
+                    tracing::error!(%error, "a question was not answered");
+                    Err(problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", "see the log of mcpd"))
+                })
+            },
+        );
+        router.route(&format!("/api/v1/access/{path}"), handler)
+    })
+}
+
+fn answer(
+    question: Question,
+    state: &State,
+    caller: &Authenticated,
+    query: &HashMap<String, String>,
+) -> Result<Response> {
+    let past = Point::of(state, query)?;
+    let point = past.unwrap_or_else(|| Point { seq: state.seq(), at: clock::now().max(state.last_at()) });
+    let view;
+    let world: &dyn World = match past {
+        Some(_) => {
+            view = state.at(point.seq);
+            &view
+        }
+        None => state,
+    };
+    let asking = Asking { state, world, point, caller, query };
+    Ok(match question {
+        Question::CanI => axum::Json(asking.can_i()?).into_response(),
+        Question::Why | Question::WhyNot => axum::Json(asking.why()?).into_response(),
+        Question::WhoCan => axum::Json(asking.who_can()?).into_response(),
+        Question::WhatCan => axum::Json(asking.what_can()?).into_response(),
+    })
+}
+
+/// Who asks what, about which state.
+struct Asking<'a> {
+    state: &'a State,
+    world: &'a dyn World,
+    point: Point,
+    caller: &'a Authenticated,
+    query: &'a HashMap<String, String>,
+}
+
+impl Asking<'_> {
+    /// Whom the question is about: the caller, unless somebody is named whom the caller may view.
+    fn subject(&self) -> Result<(Actor, Option<&Arc<Object>>)> {
+        let Some(text) = self.query.get("subject") else {
+            return Ok((self.caller.actor.clone(), self.world.by_uid(self.caller.actor.uid)));
+        };
+        let subject: Subject = text.parse().map_err(|message| violation("subject", message))?;
+        let found = subject.find(self.world).ok().filter(|object| may_know(self.state, self.caller, object));
+        let Some(object) = found else { return Err(self.unknown(&subject)) };
+        // A group never acts. It has a name and rights all the same.
+        let name = object.meta.name.to_string();
+        let actor =
+            actor_of(object).unwrap_or(Actor { kind: mcpctl_core::actor::ActorKind::User, uid: object.meta.uid, name });
+        Ok((actor, Some(object)))
+    }
+
+    /// One that is hidden and one that is not there are refused alike.
+    fn unknown(&self, subject: &Subject) -> Answer {
+        let (kind, project, name) = match subject {
+            Subject::Token { project, name } => (Kind::McpToken, Some(project.to_string()), name.to_string()),
+            Subject::Named(named) => {
+                let text = named.to_string();
+                let (kind, name) = text.split_once(':').unwrap_or(("User", &text));
+                (Kind::from_noun(kind).unwrap_or(Kind::User), None, name.to_owned())
+            }
+        };
+        Target { kind, project, name }.hidden(self.state, self.caller, Verb::View)
+    }
+
+    fn actor(&self) -> Result<Actor> {
+        let (actor, object) = self.subject()?;
+        match object.filter(|object| object.meta.kind == Kind::Group) {
+            Some(group) => Err(violation(
+                "subject",
+                format!("{} is a group, which acts through its members: ask what-can about it", group.meta.name),
+            )),
+            None => Ok(actor),
+        }
+    }
+
+    fn can_i(&self) -> Result<Explanation> {
+        let told = self.why()?;
+        Ok(Explanation { chain: Vec::new(), obstacles: Vec::new(), missing: Vec::new(), ..told })
+    }
+
+    fn why(&self) -> Result<Explanation> {
+        let (actor, asked) = (self.actor()?, Asked::of(self.world, self.query)?);
+        let ask = asked.ask();
+        let told = Told { state: self.state, world: self.world };
+        Ok(told.explanation(&actor, &ask, self.point, explain(self.world, &actor, &ask, self.point.at)))
+    }
+
+    fn who_can(&self) -> Result<WhoCan> {
+        let asked = Asked::of(self.world, self.query)?;
+        let told = Told { state: self.state, world: self.world };
+        let all = who_can(self.world, &asked.ask(), self.point.at);
+        let known = |uid| self.world.by_uid(uid).is_some_and(|object| may_know(self.state, self.caller, object));
+        let items: Vec<_> = all.iter().filter(|proof| known(proof.subject.uid)).map(|proof| told.able(proof)).collect();
+        let complete = items.len() == all.len();
+        Ok(WhoCan { asked: asked.ask().to_string(), seq: self.point.seq, at: self.point.at, items, complete })
+    }
+
+    fn what_can(&self) -> Result<WhatCan> {
+        let (actor, _) = self.subject()?;
+        let told = Told { state: self.state, world: self.world };
+        Ok(told.what_can(&what_can(self.world, &actor, self.point.at), self.point))
+    }
+}
+
+fn violation(field: &str, message: impl Into<String>) -> Answer {
+    invalid(vec![Violation { field: field.to_owned(), message: message.into(), hint: None }])
+}
+
+/// What does not exist in the state that was asked.
+fn missing(what: String) -> Answer {
+    Refusal::NotFound { object: what }.into()
+}
