@@ -27,7 +27,8 @@ impl Mcplocal {
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let said = "mcplocal serves ";
-        let line = lines.by_ref().map_while(Result::ok).find(|line| line.contains(said)).expect("it says where it serves");
+        let line =
+            lines.by_ref().map_while(Result::ok).find(|line| line.contains(said)).expect("it says where it serves");
         // Whatever it says later must be read, or it would wait for its reader.
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, address: line.split(said).nth(1).unwrap().trim().to_owned() }
@@ -49,7 +50,11 @@ async fn modern(address: &str, token: &str, method: &str, more: Value) -> (u16, 
     }});
     let name = more.get("name").and_then(Value::as_str).map(str::to_owned);
     params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let mut request = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap()
+    let mut request = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(30))
+        .build()
+        .unwrap()
         .post(format!("{address}/projects/default/mcp"))
         .bearer_auth(token)
         .header("accept", "application/json, text/event-stream")
@@ -58,7 +63,8 @@ async fn modern(address: &str, token: &str, method: &str, more: Value) -> (u16, 
     if let Some(name) = name {
         request = request.header("mcp-name", name);
     }
-    let answer = request.json(&json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params })).send().await.unwrap();
+    let answer =
+        request.json(&json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params })).send().await.unwrap();
     let status = answer.status().as_u16();
     (status, serde_json::from_str(&answer.text().await.unwrap()).unwrap_or_default())
 }
@@ -81,7 +87,8 @@ async fn a_gateway_of_its_own_serves_by_the_callers_bearer_and_stops_with_the_re
     let (status, listed) = modern(&gateway.address, &token, "tools/list", json!({})).await;
     let tools = listed["result"]["tools"].as_array().cloned().unwrap_or_default();
     assert!(status == 200 && tools.iter().any(|tool| tool["name"] == "whoami"), "{status} {listed}");
-    let (status, called) = modern(&gateway.address, &token, "tools/call", json!({ "name": "whoami", "arguments": {} })).await;
+    let (status, called) =
+        modern(&gateway.address, &token, "tools/call", json!({ "name": "whoami", "arguments": {} })).await;
     assert!(status == 200 && called.to_string().contains("first"), "{status} {called}");
 
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -103,7 +110,8 @@ async fn a_gateway_of_its_own_serves_by_the_callers_bearer_and_stops_with_the_re
 
 #[test]
 fn a_gateway_without_an_address_of_its_control_plane_says_which_setting_is_missing() {
-    let output = Command::new(env!("CARGO_BIN_EXE_mcplocal")).arg("serve").env_remove("MCPLOCAL_MCPD_URL").output().unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_mcplocal")).arg("serve").env_remove("MCPLOCAL_MCPD_URL").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("--mcpd-url"), "{output:?}");
 }
