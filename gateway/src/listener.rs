@@ -1,5 +1,6 @@
 //! A long stream to a client: the GET of a legacy session, or `subscriptions/listen`.
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
@@ -84,11 +85,12 @@ pub(crate) struct Listener {
     pub(crate) outlet: Outlet,
     /// Cancelled when another stream replaces it.
     pub(crate) ended: CancellationToken,
+    acknowledged: AtomicBool,
 }
 
 impl Listener {
     pub(crate) fn new(wish: Wish, outlet: Outlet) -> Self {
-        Self { wish, outlet, ended: CancellationToken::new() }
+        Self { wish, outlet, ended: CancellationToken::new(), acknowledged: AtomicBool::new(false) }
     }
 
     /// Whether it is that of a legacy session.
@@ -103,15 +105,18 @@ impl Listener {
                 self.outlet.put(Message::notification(method, params.map(RawValue::get)));
             }
             Wish::Some { id, filter } if filter.wants(method, params) => {
+                self.acknowledge();
                 self.outlet.put(Message::notification(method, Some(&with_subscription(params, id))));
             }
             Wish::Some { .. } => {}
         }
     }
 
-    /// The first message of a modern stream. Everything is agreed to: what a server can't do never arrives.
+    /// The first message of a modern stream, once. Everything is agreed to: what a server can't do never arrives.
     pub(crate) fn acknowledge(&self) {
-        if let Wish::Some { id, filter } = &self.wish {
+        if let Wish::Some { id, filter } = &self.wish
+            && !self.acknowledged.swap(true, Ordering::AcqRel)
+        {
             let params = format!("{{\"_meta\":{{\"{SUBSCRIPTION}\":{id}}},\"notifications\":{}}}", filter.to_json());
             self.outlet.put(Message::notification("notifications/subscriptions/acknowledged", Some(&params)));
         }
