@@ -110,7 +110,13 @@ async fn stop(control: ControlPlane, result: Done) -> Done {
 }
 
 /// Serves both faces until a signal, then lets running requests end.
-async fn serve(control: &ControlPlane, api: tokio::net::TcpListener, gateway: tokio::net::TcpListener, home: &Home, address: &str) -> Done {
+async fn serve(
+    control: &ControlPlane,
+    api: tokio::net::TcpListener,
+    gateway: tokio::net::TcpListener,
+    home: &Home,
+    address: &str,
+) -> Done {
     let stop = control.stopping();
     let plane = control.app().plane.clone();
     let faces = async {
@@ -129,7 +135,8 @@ async fn serve(control: &ControlPlane, api: tokio::net::TcpListener, gateway: to
 }
 
 fn write_context(home: &Home, ready: &Ready) -> Done {
-    let context = Context { api: ready.api.clone(), gateway: Some(ready.gateway.clone()), project: Some(PROJECT.to_owned()) };
+    let context =
+        Context { api: ready.api.clone(), gateway: Some(ready.gateway.clone()), project: Some(PROJECT.to_owned()) };
     home.update_config(|config| {
         config.contexts.insert(LOCAL.to_owned(), context);
         config.current = Some(LOCAL.to_owned());
@@ -147,7 +154,12 @@ async fn sign_in(home: &Home, app: &Arc<App>, api: &str) -> Done {
             return Ok(());
         }
     };
-    let credential = Credential { token: answer.token.clone(), user: Some(answer.user), expires_at: Some(answer.expires_at), api: Some(api.to_owned()) };
+    let credential = Credential {
+        token: answer.token.clone(),
+        user: Some(answer.user),
+        expires_at: Some(answer.expires_at),
+        api: Some(api.to_owned()),
+    };
     home.update_credentials(|credentials| drop(credentials.insert(LOCAL.to_owned(), credential)))
 }
 
@@ -160,7 +172,9 @@ async fn keep_signed_in(home: &Home, app: Arc<App>, api: &str, stop: Cancellatio
             () = tokio::time::sleep(KEEP_LOGIN_EVERY) => {}
         }
         let Ok(credentials) = home.credentials() else { continue };
-        let Some(credential) = credentials.get(LOCAL).filter(|held| held.user.as_deref() == Some(ADMINISTRATOR)) else { continue };
+        let Some(credential) = credentials.get(LOCAL).filter(|held| held.user.as_deref() == Some(ADMINISTRATOR)) else {
+            continue;
+        };
         let now = clock::now();
         app.idle.used(Digest::sha256(credential.token.as_bytes()), now);
         let ends_soon = credential.expires_at.is_some_and(|at| at.since(now) < RENEW_BEFORE_MS);
@@ -180,11 +194,14 @@ impl Ready {
     fn words(&self) -> String {
         let mut text = format!(
             "mcpctl is up, on the log in {}\n\n  control plane  {}\n  endpoint       {}\n",
-            shown(&self.data), self.api, self.endpoint
+            shown(&self.data),
+            self.api,
+            self.endpoint
         );
         match &self.first {
             Some(first) => text.push_str(&self.first_words(first)),
-            None => text.push_str("\nThe command line is signed in. A further token: mcpctl create mcptoken NAME -p default\n"),
+            None => text
+                .push_str("\nThe command line is signed in. A further token: mcpctl create mcptoken NAME -p default\n"),
         }
         text.push_str("\nCtrl-C stops it.\n");
         text

@@ -1,4 +1,5 @@
 //! `mcplocal serve` as a process of its own, beside a control plane that it reaches over HTTP and holds no credential for.
+#![allow(clippy::unwrap_used)]
 use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Child, Command, Stdio};
