@@ -89,7 +89,8 @@ fn read(headers: &HeaderMap, body: &[u8]) -> Result<Vec<Manifest>> {
     let (mut manifests, mut errors) = (Vec::with_capacity(items.len()), Vec::new());
     for (index, item) in items.iter().enumerate() {
         let fields: Map<String, Value> = item.as_object().cloned().unwrap_or_default();
-        match manifest::read(fields) {
+        let read = manifest::read(fields).and_then(|manifest| prepare::check(&manifest).map(|()| manifest));
+        match read {
             Ok(manifest) => manifests.push(manifest),
             Err(violations) => errors.extend(violations.into_iter().map(|violation| at(index, violation))),
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mcpctl_core::ids::Digest;
 use mcpctl_core::log::durable::{DurableLog, OpenOptions};
-use mcpctl_core::log::{EventLog as _, LogError};
+use mcpctl_core::log::{EventLog, LogError};
 use mcpctl_core::record::Record;
 use mcpctl_projections::State;
 use tokio::net::TcpListener;
@@ -59,6 +59,17 @@ impl ControlPlane {
     /// # Errors
     /// See [`OpenError`].
     pub async fn open(data: &Path) -> Result<Self, OpenError> {
+        Self::open_with(data, |log| log).await
+    }
+
+    /// The same, with something put around the log: a disk that fails, in tests.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open_with(
+        data: &Path,
+        around: impl FnOnce(Box<dyn EventLog>) -> Box<dyn EventLog>,
+    ) -> Result<Self, OpenError> {
         data_folder::prepare(data)?;
         let (log, state) = open_log(&data.join("log"))?;
         let sealed = Arc::new(SealedStore::open(data)?);
@@ -69,7 +80,8 @@ impl ControlPlane {
         let audit = Arc::new(AuditLog::open(&data.join("audit"), sealed.derive("mcpctl audit arguments 1"))?);
         let published = Published::new(state);
         let reader = log.reader();
-        let (writer, writer_thread) = Writer::start(Box::new(log), published.clone()).map_err(OpenError::Thread)?;
+        let (writer, writer_thread) =
+            Writer::start(around(Box::new(log)), published.clone()).map_err(OpenError::Thread)?;
         let fleet =
             Arc::new(Fleet::new(FleetLimits { work_folder: Some(data.join("work")), ..FleetLimits::default() }));
         let plane = Arc::new(LocalPlane::new(published.clone(), fleet.clone(), audit.clone()));

@@ -159,7 +159,9 @@ fn manifest_of(target: &Target, mut fields: Map<String, Value>) -> Result<Manife
             return Err(one_violation("project", format!("is not {project:?}, as the path or the query says")));
         }
     }
-    manifest::read_kind(target.kind, fields).map_err(invalid)
+    let manifest = manifest::read_kind(target.kind, fields).map_err(invalid)?;
+    prepare::check(&manifest).map_err(invalid)?;
+    Ok(manifest)
 }
 
 fn one_violation(field: &str, message: String) -> Answer {

@@ -9,6 +9,8 @@ use mcpctl_core::kinds::{Kind, PasswordVersion, Secret, SecretAction, SecretVers
 use mcpctl_core::manifest::Manifest;
 use mcpctl_core::object::Object;
 use mcpctl_core::plaintext::Plaintext;
+use mcpctl_core::refusal::{Violation, Violations};
+use mcpctl_core::resource::Resource as _;
 use mcpctl_core::world::World as _;
 use mcpctl_projections::State;
 
@@ -44,6 +46,21 @@ pub fn without_secrets(body: &Arc<dyn AnyBody>) -> Arc<dyn AnyBody> {
         });
     }
     body.clone()
+}
+
+/// What is wrong with the values that [`without_secrets`] takes out: the decision never sees them.
+///
+/// # Errors
+/// Names each field.
+pub fn check(manifest: &Manifest) -> std::result::Result<(), Vec<Violation>> {
+    let mut violations = Violations::default();
+    if let Some(secret) = manifest.body.as_any().downcast_ref::<Body<Secret>>() {
+        secret.spec.validate(&manifest.name, &mut violations);
+    }
+    if let Some(user) = manifest.body.as_any().downcast_ref::<Body<User>>() {
+        user.spec.validate(&manifest.name, &mut violations);
+    }
+    if violations.0.is_empty() { Ok(()) } else { Err(violations.0) }
 }
 
 fn existing(app: &App, manifest: &Manifest) -> Option<Arc<Object>> {

@@ -17,7 +17,8 @@ use mcpctl_core::world::World as _;
 use tokio::time::Instant;
 
 use super::app::App;
-use super::problem::{not_found, problem};
+use super::auth::bearer;
+use super::problem::{not_found, problem, unauthorized};
 use super::watch::ForGateways;
 use super::{apply_all, audit, instances, limits, login, metrics, objects, openapi, questions, tokens, watch};
 use crate::wire::{AT_LEAST, REVISION};
@@ -42,8 +43,10 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(instances::routes())
         .merge(audit::routes())
         .merge(questions::routes())
-        .merge(watch::routes(for_gateways))
         .layer(middleware::from_fn_with_state(app.clone(), limits::per_principal))
+        // What a gateway asks is agents' traffic: it is bounded by sessions and calls, not by requests a minute.
+        .merge(watch::routes(for_gateways))
+        .layer(middleware::from_fn(closed))
         .route("/healthz", get(health))
         .route("/health", get(health))
         .route("/metrics", get(metrics::page))
@@ -58,6 +61,14 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), revision))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app)
+}
+
+/// Whatever an address is for, nobody without a bearer is told more about it: but for signing in, which has none yet.
+async fn closed(request: Request, next: Next) -> Response {
+    if bearer(request.headers()).is_none() && request.uri().path() != "/api/v1/auth/login" {
+        return unauthorized("the request carries no bearer").into_response();
+    }
+    next.run(request).await
 }
 
 async fn health(Shared(app): Shared<Arc<App>>) -> Response {

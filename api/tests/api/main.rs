@@ -1,0 +1,13 @@
+//! The REST face as its users see it: a control plane on a folder of its own, behind a port.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+mod bad_input;
+mod crowd;
+mod hidden;
+mod house;
+mod kinds;
+mod logins;
+mod outside;
+mod read_only;
+mod requests;
+mod secrets;
+mod start;
