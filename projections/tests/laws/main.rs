@@ -1,4 +1,5 @@
 //! Laws of decisions and projections, over all kinds and over random commands.
+#![allow(clippy::unwrap_used)]
 mod access;
 mod cascades;
 mod ceilings;
