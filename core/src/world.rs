@@ -1,7 +1,7 @@
 //! What a decision may see: the state at a seq, read-only. The projections implement it.
 use std::sync::Arc;
 
-use crate::access::{Grant, Membership};
+use crate::access::{Grant, Membership, Permission};
 use crate::ids::{Digest, Seq, Uid};
 use crate::kinds::Kind;
 use crate::name::Name;
@@ -27,8 +27,8 @@ pub trait World: Send + Sync {
     /// Grants made to this subject itself, not those of its groups.
     fn grants(&self, subject: Uid) -> &[Grant];
 
-    /// Every subject to which a grant was made itself.
-    fn holders<'a>(&'a self) -> Box<dyn Iterator<Item = Uid> + 'a>;
+    /// Every subject to which a grant of a wanted permission was made itself, by uid.
+    fn holding(&self, wanted: &dyn Fn(&Permission) -> bool) -> Vec<Uid>;
 
     /// Groups that this subject belongs to, by uid.
     fn memberships(&self, subject: Uid) -> &[Membership];

@@ -2,7 +2,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use mcpctl_core::access::{Grant, Membership};
+use mcpctl_core::access::{Grant, Membership, Permission};
 use mcpctl_core::ids::{Digest, Seq, Uid};
 use mcpctl_core::kinds::Kind;
 use mcpctl_core::name::Name;
@@ -24,8 +24,8 @@ pub struct AsOf<'s> {
 
 impl<'s> AsOf<'s> {
     pub(crate) fn new(state: &'s State, seq: Seq) -> Self {
-        let (seq, size) = (seq.min(state.seq()), state.len());
-        Self { state, seq, objects: Grown::sized(size), grants: Grown::sized(0), memberships: Grown::sized(0) }
+        let seq = seq.min(state.seq());
+        Self { state, seq, objects: Grown::default(), grants: Grown::default(), memberships: Grown::default() }
     }
 
     /// Moment of the last event of that state: what has a time to live is looked at from there.
@@ -85,9 +85,13 @@ impl World for AsOf<'_> {
         let held = self.grants.get_or_make(subject, ended);
         if held.is_empty() { so_far } else { held }
     }
-    fn holders<'a>(&'a self) -> Box<dyn Iterator<Item = Uid> + 'a> {
-        let all: BTreeSet<Uid> = self.state.holders().chain(self.state.history.former_holders()).collect();
-        Box::new(all.into_iter().filter(|uid| !self.grants(*uid).is_empty()))
+    fn holding(&self, wanted: &dyn Fn(&Permission) -> bool) -> Vec<Uid> {
+        let still = |grants: &[Grant]| grants.iter().any(|grant| grant.seq <= self.seq && wanted(&grant.permission));
+        let now = self.state.grants.by_subject.iter().filter(|(_, grants)| still(grants)).map(|(uid, _)| *uid);
+        let mut all: Vec<Uid> = now.chain(self.state.history.held_at(self.seq, wanted)).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
     }
     fn memberships(&self, subject: Uid) -> &[Membership] {
         let now = self.state.memberships(subject);

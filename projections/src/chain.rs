@@ -96,7 +96,7 @@ impl Block {
         let mut content = if begin.is_none() { now() } else { Vec::new() };
         for entry in entries[found..=begin.unwrap_or(entries.len() - 1)].iter().rev() {
             let end = content.len() - entry.suffix;
-            content = [&content[..entry.prefix], entry.middle, &content[end..]].concat();
+            content.splice(entry.prefix..end, entry.middle.iter().copied());
         }
         Some(Former { from: entries[found].from, by: entries[found].by, content })
     }

@@ -180,9 +180,10 @@ impl History {
         .collect()
     }
 
-    /// Every subject to which a grant was made that ended.
-    pub(crate) fn former_holders(&self) -> impl Iterator<Item = Uid> {
-        self.grants.keys().copied()
+    /// Every subject to which a grant of a wanted permission was in force at a seq and ended since.
+    pub(crate) fn held_at(&self, seq: Seq, wanted: &dyn Fn(&Permission) -> bool) -> impl Iterator<Item = Uid> {
+        let held = move |grant: &EndedGrant| grant.from <= seq && seq < grant.until && wanted(&grant.permission);
+        self.grants.iter().filter(move |(_, ended)| ended.iter().any(held)).map(|(uid, _)| *uid)
     }
 
     /// Those that referred to an object and don't any more.

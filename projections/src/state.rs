@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use mcpctl_core::access::{Grant, Membership};
+use mcpctl_core::access::{Grant, Membership, Permission};
 use mcpctl_core::erased::FoldError;
 use mcpctl_core::ids::{Digest, RequestId, Seq, Uid};
 use mcpctl_core::kinds::Kind;
@@ -27,7 +27,7 @@ pub struct State {
     last_at: Timestamp,
     head: Digest,
     tables: Tables,
-    grants: Grants,
+    pub(crate) grants: Grants,
     pub(crate) history: History,
     requests: OrdMap<(Uid, RequestId), (Seq, Seq)>,
     request_order: OrdMap<Seq, (Uid, RequestId)>,
@@ -212,8 +212,9 @@ impl World for State {
     fn grants(&self, subject: Uid) -> &[Grant] {
         self.grants.by_subject.get(&subject).map_or(&[], |grants| grants)
     }
-    fn holders<'a>(&'a self) -> Box<dyn Iterator<Item = Uid> + 'a> {
-        Box::new(self.grants.by_subject.keys().copied())
+    fn holding(&self, wanted: &dyn Fn(&Permission) -> bool) -> Vec<Uid> {
+        let all = self.grants.by_subject.iter();
+        all.filter(|(_, grants)| grants.iter().any(|grant| wanted(&grant.permission))).map(|(uid, _)| *uid).collect()
     }
     fn memberships(&self, subject: Uid) -> &[Membership] {
         self.grants.groups.get(&subject).map_or(&[], |groups| groups)

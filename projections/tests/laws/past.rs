@@ -64,7 +64,8 @@ fn told(world: &dyn World, ever: &Ever) -> Value {
         "by_uid": ever.uids.iter().map(of_uid).collect::<Vec<_>>(),
         "by_name": ever.names.iter().map(of_name).collect::<Vec<_>>(),
         "credentials": ever.digests.iter().map(|d| world.credential(&d.parse().unwrap())).collect::<Vec<_>>(),
-        "holders": world.holders().collect::<Vec<_>>(),
+        "holding": world.holding(&|_| true),
+        "viewing": world.holding(&|permission| permission.to_string().starts_with("view")),
     })
 }
 

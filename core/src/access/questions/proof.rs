@@ -67,25 +67,52 @@ impl PartialEq for Reason<'_> {
 /// # Errors
 /// When it may not: what stands in the way.
 pub fn explain<'w>(world: &'w dyn World, subject: &Actor, ask: &Ask<'_>, now: Timestamp) -> Result<Proof<'w>, WhyNot> {
-    let reason = match subject.kind {
-        ActorKind::System => Some(Reason::System),
-        ActorKind::User | ActorKind::ServiceAccount => of_subject(world, subject.uid, ask),
-        ActorKind::McpToken => of_token(world, subject.uid, ask, now),
-    };
-    reason.map(|reason| Proof { subject: subject.clone(), reason }).ok_or_else(|| why_not(world, subject, ask, now))
+    let asked = Asked { world, ask, now, held: &|holder| held(world, holder, ask) };
+    asked.prove(subject.clone()).ok_or_else(|| why_not(world, subject, ask, now))
 }
 
-fn of_subject<'w>(world: &'w dyn World, subject: Uid, ask: &Ask<'_>) -> Option<Reason<'w>> {
-    world.by_uid(subject).filter(|object| object.body.enabled())?;
-    if let Some(grant) = held(world, subject, ask) {
-        return Some(Reason::Granted { grant, through: None });
+/// A question, and the first grant to each holder itself that answers it.
+pub(super) struct Asked<'a, 'w> {
+    pub(super) world: &'w dyn World,
+    pub(super) ask: &'a Ask<'a>,
+    pub(super) now: Timestamp,
+    pub(super) held: &'a dyn Fn(Uid) -> Option<&'w Grant>,
+}
+
+impl<'w> Asked<'_, 'w> {
+    /// That a subject may, if it may.
+    pub(super) fn prove(&self, subject: Actor) -> Option<Proof<'w>> {
+        let reason = match subject.kind {
+            ActorKind::System => Some(Reason::System),
+            ActorKind::User | ActorKind::ServiceAccount => self.of_subject(subject.uid),
+            ActorKind::McpToken => self.of_token(subject.uid),
+        };
+        reason.map(|reason| Proof { subject, reason })
     }
-    for member in world.memberships(subject) {
-        if let Some(grant) = held(world, member.group, ask) {
+
+    fn of_subject(&self, subject: Uid) -> Option<Reason<'w>> {
+        self.world.by_uid(subject).filter(|object| object.body.enabled())?;
+        if let Some(grant) = (self.held)(subject) {
+            return Some(Reason::Granted { grant, through: None });
+        }
+        let of_groups = self.world.memberships(subject).iter();
+        let found = of_groups.filter_map(|member| Some((member, (self.held)(member.group)?))).next();
+        if let Some((member, grant)) = found {
             return Some(Reason::Granted { grant, through: Some(member) });
         }
+        owned(self.world, subject, self.ask).map(|seq| Reason::Own { seq })
     }
-    owned(world, subject, ask).map(|seq| Reason::Own { seq })
+
+    fn of_token(&self, token: Uid) -> Option<Reason<'w>> {
+        let (world, ask) = (self.world, self.ask);
+        let (owner, project) =
+            live(world, token, self.now).filter(|(_, project)| inside(project, ask) && delegable(ask))?;
+        let Some(grant) = (self.held)(token) else {
+            return is_self(token, ask).then_some(Reason::Own { seq: world.by_uid(token)?.meta.resource_version });
+        };
+        let reason = self.of_subject(owner.uid)?;
+        Some(Reason::Token { grant, project, owner: Box::new(Proof { subject: owner.clone(), reason }) })
+    }
 }
 
 /// The first grant to a holder itself that answers.
@@ -99,15 +126,6 @@ pub(super) fn live(world: &dyn World, token: Uid, now: Timestamp) -> Option<(&Ac
     let (_, status) = object.of::<McpToken>()?;
     let project = world.by_uid(object.meta.project.as_ref()?.uid)?;
     status.owner.as_ref().filter(|_| status.ended(now).is_none()).map(|owner| (owner, project))
-}
-
-fn of_token<'w>(world: &'w dyn World, token: Uid, ask: &Ask<'_>, now: Timestamp) -> Option<Reason<'w>> {
-    let (owner, project) = live(world, token, now).filter(|(_, project)| inside(project, ask) && delegable(ask))?;
-    let Some(grant) = held(world, token, ask) else {
-        return is_self(token, ask).then_some(Reason::Own { seq: world.by_uid(token)?.meta.resource_version });
-    };
-    let reason = of_subject(world, owner.uid, ask)?;
-    Some(Reason::Token { grant, project, owner: Box::new(Proof { subject: owner.clone(), reason }) })
 }
 
 impl Proof<'_> {

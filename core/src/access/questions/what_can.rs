@@ -1,6 +1,7 @@
 //! What a subject may do: each right with the proof, for a token as its owner and its project narrow it.
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use super::proof::{Reason, explain, live};
 use super::subject::actor_of;
@@ -10,7 +11,7 @@ use crate::actor::{Actor, ActorKind};
 use crate::ids::{Seq, Uid};
 use crate::kinds::{Kind, Project};
 use crate::name::Name;
-use crate::object::{Object, ProjectName};
+use crate::object::{Meta, Object, ProjectName};
 use crate::resource::Scope;
 use crate::time::Timestamp;
 use crate::world::World;
@@ -164,47 +165,37 @@ fn of_subject<'w>(world: &'w dyn World, subject: Uid) -> Vec<Held<'w>> {
 fn of_token<'w>(world: &'w dyn World, token: &Actor, now: Timestamp) -> Vec<Held<'w>> {
     let Some((owner, project)) = live(world, token.uid, now) else { return Vec::new() };
     let names = names_of_grants(world, &[token.uid, owner.uid]);
+    let mut targets = targets(project, &names);
+    // The owner may end its tokens without a grant, and so may a token that was given the right to.
+    let inside = |object: &&Arc<Object>| object.meta.project.as_ref().is_some_and(|p| p.uid == project.meta.uid);
+    targets.extend(world.owned_by(owner.uid).into_iter().filter(inside).map(|object| Target::this(object)));
+    targets.extend(world.by_uid(token.uid).map(|object| Target::this(object)));
     let mut held: Vec<Held<'w>> = Vec::new();
-    for (resource, lives_in, name) in targets(project, &names) {
+    for target in &targets {
         for verb in Verb::ALL {
-            let scope = lives_in.as_ref().map(|project: &ProjectName| project.uid);
-            let ask = Ask::Object { verb, resource, project: scope, name: name.as_ref(), uid: None };
+            let ask = target.ask(verb);
             if held.iter().any(|held| held.right.answers(&ask)) {
                 continue;
             }
             if let Ok(proof) = explain(world, token, &ask, now) {
-                add(&mut held, verb, resource, &lives_in, &name, proof.reason);
+                add(&mut held, target, verb, proof.reason);
             }
         }
-    }
-    if let Some(object) = world.by_uid(token.uid)
-        && let Ok(proof) = explain(world, token, &Ask::on(Verb::View, object), now)
-    {
-        held.push(Held { right: Right::own(object, &[Verb::View]), reason: proof.reason });
     }
     held
 }
 
 /// Verbs on the same thing by the same reason are one row.
-fn add<'w>(
-    held: &mut Vec<Held<'w>>,
-    verb: Verb,
-    resource: ResourceName,
-    lives_in: &Option<ProjectName>,
-    name: &Option<Name>,
-    reason: Reason<'w>,
-) {
-    if let Some(Held { right: Right::Objects { verbs, resource: of, name: named, .. }, reason: by }) = held.last_mut()
-        && *of == resource
-        && named == name
+fn add<'w>(held: &mut Vec<Held<'w>>, target: &Target, verb: Verb, reason: Reason<'w>) {
+    if let Some(Held { right: Right::Objects { verbs, resource, name, uid, .. }, reason: by }) = held.last_mut()
+        && (*resource, &*name, *uid) == (target.resource, &target.name, target.uid)
         && *by == reason
     {
         verbs.push(verb);
         return;
     }
-    let right =
-        Right::Objects { verbs: vec![verb], resource, name: name.clone(), project: lives_in.clone(), uid: None };
-    held.push(Held { right, reason });
+    let Target { resource, project, name, uid } = target.clone();
+    held.push(Held { right: Right::Objects { verbs: vec![verb], resource, name, project, uid }, reason });
 }
 
 /// Names that the grants of some holders, and of their groups, speak of.
@@ -218,18 +209,39 @@ fn names_of_grants(world: &dyn World, holders: &[Uid]) -> BTreeSet<Name> {
     .collect()
 }
 
-type Target = (ResourceName, Option<ProjectName>, Option<Name>);
+/// Something inside a project that can be asked about.
+#[derive(Clone)]
+struct Target {
+    resource: ResourceName,
+    project: Option<ProjectName>,
+    name: Option<Name>,
+    uid: Option<Uid>,
+}
+
+impl Target {
+    fn this(object: &Object) -> Self {
+        let Meta { kind, project, name, uid, .. } = object.meta.clone();
+        Self { resource: ResourceName::Kind(kind), project, name: Some(name), uid: Some(uid) }
+    }
+
+    fn ask(&self, verb: Verb) -> Ask<'_> {
+        let project = self.project.as_ref().map(|project| project.uid);
+        Ask::Object { verb, resource: self.resource, project, name: self.name.as_ref(), uid: self.uid }
+    }
+}
 
 /// What lies inside a project: itself, its servers and their copies, and what lives in it, as a whole and by name.
 fn targets(project: &Object, names: &BTreeSet<Name>) -> Vec<Target> {
     let itself = ProjectName { uid: project.meta.uid, name: project.meta.name.clone() };
-    let mut found = vec![(ResourceName::Kind(Kind::Project), None, Some(itself.name.clone()))];
+    let global = |resource, name| Target { resource, project: None, name: Some(name), uid: None };
+    let mut found = vec![global(ResourceName::Kind(Kind::Project), itself.name.clone())];
     let attached = project.of::<Project>().map(|(spec, _)| &spec.servers[..]).unwrap_or_default();
     for resource in [ResourceName::Kind(Kind::Server), ResourceName::Instances] {
-        found.extend(attached.iter().map(|server| (resource, None, Some(server.name().clone()))));
+        found.extend(attached.iter().map(|server| global(resource, server.name().clone())));
     }
     for kind in Kind::ALL.iter().filter(|kind| kind.scope() == Scope::Project) {
-        let inner = |name| (ResourceName::Kind(*kind), Some(itself.clone()), name);
+        let resource = ResourceName::Kind(*kind);
+        let inner = |name| Target { resource, project: Some(itself.clone()), name, uid: None };
         found.push(inner(None));
         found.extend(names.iter().cloned().map(Some).map(inner));
     }

@@ -1,7 +1,10 @@
 //! Who may do something: every user, service account and token, each with the proof.
-use super::proof::{Proof, explain, held};
+use std::collections::HashMap;
+
+use super::proof::{Asked, Proof, held};
 use super::subject::{actor_of, members_of};
-use crate::access::Ask;
+use crate::access::decision::answers;
+use crate::access::{Ask, Grant};
 use crate::ids::Uid;
 use crate::kinds::Kind;
 use crate::time::Timestamp;
@@ -10,19 +13,24 @@ use crate::world::World;
 /// Everybody who may, by kind and name. One pass over the grants finds who could; each is then proved by itself.
 #[must_use]
 pub fn who_can<'w>(world: &'w dyn World, ask: &Ask<'_>, now: Timestamp) -> Vec<Proof<'w>> {
+    let holders = world.holding(&|permission| answers(permission, ask)).into_iter();
+    let hits: HashMap<Uid, &'w Grant> =
+        holders.filter_map(|holder| Some((holder, held(world, holder, ask)?))).collect();
     let mut candidates = owners(world, ask);
-    for holder in world.holders().filter(|holder| held(world, *holder, ask).is_some()) {
-        match world.by_uid(holder) {
+    for holder in hits.keys() {
+        match world.by_uid(*holder) {
             Some(group) if group.meta.kind == Kind::Group => candidates.extend(members_of(group)),
-            _ => candidates.push(holder),
+            _ => candidates.push(*holder),
         }
     }
     candidates.sort_unstable();
     candidates.dedup();
+    let asked = Asked { world, ask, now, held: &|holder| hits.get(&holder).copied() };
     let actors = candidates.into_iter().filter_map(|uid| actor_of(world.by_uid(uid)?));
-    let mut proofs: Vec<Proof<'w>> = actors.filter_map(|actor| explain(world, &actor, ask, now).ok()).collect();
+    let mut proofs: Vec<Proof<'w>> = actors.filter_map(|actor| asked.prove(actor)).collect();
     proofs.sort_by(|a, b| {
-        (a.subject.kind, &a.subject.name, a.subject.uid).cmp(&(b.subject.kind, &b.subject.name, b.subject.uid))
+        let (a, b) = (&a.subject, &b.subject);
+        (a.kind, &a.name, a.uid).cmp(&(b.kind, &b.name, b.uid))
     });
     proofs
 }
