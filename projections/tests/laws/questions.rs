@@ -131,7 +131,7 @@ pub(crate) fn assert_agreement(world: &dyn World, now: Timestamp) -> Result<(), 
         let ask = asked.ask();
         let able = who_can(world, &ask, now);
         for proof in &able {
-            prop_assert!(actors.iter().any(|actor| *actor == proof.subject), "{} is nobody", proof.subject);
+            prop_assert!(actors.contains(&proof.subject), "{} is nobody", proof.subject);
         }
         for (actor, what) in actors.iter().zip(&all_of) {
             let verdict = can_i(world, actor, &ask, now);
