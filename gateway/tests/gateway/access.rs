@@ -88,8 +88,17 @@ async fn a_revocation_resets_streams_that_have_begun() {
     let mut call = Stream::new(client.asking("tools/call", json!({"name": "b/ask"})).send().await.unwrap());
     assert_eq!(call.next().await.unwrap()["method"], "sampling/createMessage");
     house.plane.revoke(&token(1), Denial::Ended("revoked"));
-    assert!(call.next().await.is_none(), "no answer and no error comes any more");
-    assert!(stream.next().await.is_none());
+    assert!(call.is_reset().await, "no answer and no error comes any more");
+    assert!(stream.is_reset().await);
+}
+
+#[tokio::test]
+async fn an_answer_is_withheld_even_if_the_access_ends_while_its_line_is_written() {
+    let house = House::new(two()).await;
+    house.plane.revoke_when_recording(&token(1), Denial::Ended("revoked"));
+    let answer = house.modern("tools/call", json!({"name": "a__echo", "arguments": {"x": "canary"}})).await;
+    assert_eq!(answer.status, 401);
+    assert!(!answer.body.contains("canary"), "{}", answer.body);
 }
 
 #[tokio::test]

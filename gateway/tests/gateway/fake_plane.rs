@@ -28,6 +28,7 @@ pub struct FakePlane {
     pub audit: Mutex<Vec<AuditEntry>>,
     pub audit_broken: AtomicBool,
     known: Mutex<HashMap<Digest, Known>>,
+    revoke_next: Mutex<Option<(String, Denial)>>,
 }
 
 pub struct FakeServers(pub HashMap<Uid, Arc<FakeServer>>);
@@ -49,6 +50,7 @@ impl FakePlane {
             audit: Mutex::default(),
             audit_broken: AtomicBool::new(false),
             known: Mutex::default(),
+            revoke_next: Mutex::default(),
         };
         plane.know(1);
         plane.know(2);
@@ -69,6 +71,11 @@ impl FakePlane {
         let known = known.get_mut(&digest(token)).unwrap();
         known.denial = Some(denial);
         known.cut.cancel();
+    }
+
+    /// Takes the access of a token away while the next line is written.
+    pub fn revoke_when_recording(&self, token: &str, denial: Denial) {
+        *self.revoke_next.lock() = Some((token.to_owned(), denial));
     }
 
     /// Lines of a kind.
@@ -105,6 +112,10 @@ impl Plane for FakePlane {
     async fn record(&self, _: Option<&CallerBearer>, entry: AuditEntry) -> Result<(), AuditFailed> {
         if self.audit_broken.load(Ordering::SeqCst) {
             return Err(AuditFailed("the disk is full".into()));
+        }
+        let revoke = self.revoke_next.lock().take();
+        if let Some((token, denial)) = revoke {
+            self.revoke(&token, denial);
         }
         self.audit.lock().push(entry);
         Ok(())

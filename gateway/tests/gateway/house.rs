@@ -99,7 +99,7 @@ impl House {
         let address = listener.local_addr().unwrap().to_string();
         let stop = CancellationToken::new();
         let served = tokio::spawn(serve(listener, plane.clone(), options, stop.clone()));
-        let http = reqwest::Client::builder().timeout(LIMIT).no_proxy().build().unwrap();
+        let http = reqwest::Client::builder().timeout(LIMIT * 2).no_proxy().build().unwrap();
         Self { plane, servers, address, http, stop, served }
     }
 
@@ -226,19 +226,30 @@ impl Stream {
         Self { response, text: String::new() }
     }
 
-    /// The next message; `None` when the stream has ended or was reset.
+    /// The next message; `None` when the stream has ended in good order.
     pub async fn next(&mut self) -> Option<Value> {
+        self.read().await.expect("the stream is not reset")
+    }
+
+    /// Whether the stream is reset before anything more comes.
+    pub async fn is_reset(&mut self) -> bool {
+        self.read().await.is_err()
+    }
+
+    async fn read(&mut self) -> Result<Option<Value>, reqwest::Error> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
                 let data = event.lines().find_map(|line| line.strip_prefix("data: ")).map(str::to_owned);
                 self.text = rest.to_owned();
                 match data {
-                    Some(data) => return Some(serde_json::from_str(&data).unwrap()),
+                    Some(data) => return Ok(Some(serde_json::from_str(&data).unwrap())),
                     None => continue,
                 }
             }
-            let chunk = tokio::time::timeout(LIMIT, self.response.chunk()).await.expect("a message in time").ok()??;
-            self.text.push_str(std::str::from_utf8(&chunk).unwrap());
+            match tokio::time::timeout(LIMIT, self.response.chunk()).await.expect("a message in time")? {
+                Some(chunk) => self.text.push_str(std::str::from_utf8(&chunk).unwrap()),
+                None => return Ok(None),
+            }
         }
     }
 }

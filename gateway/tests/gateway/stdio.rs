@@ -99,6 +99,19 @@ async fn the_bridge_ends_with_its_input_and_answers_what_was_asked_before() {
 }
 
 #[tokio::test]
+async fn a_subscription_ends_with_its_result_when_the_input_ends() {
+    let mut pipe = Pipe::new(Era::Modern);
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
+    let first = pipe.ask(1, "subscriptions/listen", json!({"notifications": {}, "_meta": meta})).await;
+    assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
+    let begun = std::time::Instant::now();
+    pipe.write.shutdown().await.unwrap();
+    assert_eq!(pipe.hear().await["result"]["resultType"], "complete");
+    tokio::time::timeout(LIMIT, pipe.served).await.expect("it ends").unwrap().unwrap();
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "nobody waits for the drain limit");
+}
+
+#[tokio::test]
 async fn what_is_no_message_is_answered_and_the_bridge_goes_on() {
     let mut pipe = Pipe::new(Era::Legacy);
     pipe.write.write_all(b"nonsense\n\n").await.unwrap();
