@@ -21,8 +21,8 @@ use super::app::App;
 use super::audit::harmless;
 use super::auth::Authenticated;
 use super::clock;
-use super::target::Target;
 use super::problem::{Result as Answered, problem};
+use super::target::Target;
 use crate::wire::{HistoryItem, List};
 
 /// Most events of one answer: the newest.
