@@ -44,7 +44,8 @@ impl Request<'_> {
             return Answered::empty(202);
         };
         let mut answered = self.finish(audit, id, done).await;
-        if &*parsed.method == "initialize" {
+        // The modern era has no `initialize`: there is no session to be kept or ended, and its client is shared.
+        if &*parsed.method == "initialize" && !context.dialect.is_modern() {
             answered.session = self.opened(context, answered.status == 200).await;
         }
         answered

@@ -248,6 +248,8 @@ impl Session for FakeSession {
             "tools/call" => self.tool(&params, &sink).await,
             "subscriptions/listen" => {
                 server.sinks.lock().push(sink.clone());
+                let method = "notifications/subscriptions/acknowledged".into();
+                sink.message(ServerMessage::Notification { method, params: None });
                 std::future::pending().await
             }
             "resources/read" => {
@@ -259,6 +261,10 @@ impl Session for FakeSession {
                 }
             }
             "prompts/get" | "completion/complete" => Reply::Result(raw(&json!({"of": server.name, "got": params}))),
+            "tasks/get" if params["taskId"] == format!("task of {}", server.name) => {
+                Reply::Result(raw(&json!({"resultType": "complete", "status": "working", "of": server.name})))
+            }
+            "tasks/get" => Reply::Error(raw(&json!({"code": -32602, "message": "no such task"}))),
             "vendor/method" => Reply::Result(raw(&json!({"vendor": true}))),
             "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe" => Reply::Result(raw(&json!({}))),
             _ => Reply::Error(raw(&json!({"code": -32601, "message": "no such method"}))),

@@ -102,9 +102,7 @@ async fn a_modern_client_listens_to_servers_of_both_eras() {
     assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
     assert_eq!(first["params"]["notifications"], filter);
     let (a, b) = (house.server("a"), house.server("b"));
-    house
-        .until("both are listened to", || a.asked("resources/subscribe").len() == 1 && b.sinks.lock().len() == 1)
-        .await;
+    assert_eq!((a.asked("resources/subscribe").len(), b.sinks.lock().len()), (1, 1), "both are listened to already");
     assert_eq!(b.asked("subscriptions/listen")[0].params["notifications"], json!({"toolsListChanged": true}));
     a.say("notifications/prompts/list_changed", json!({}));
     a.say("notifications/resources/updated", json!({"uri": "file:///a"}));
@@ -120,6 +118,28 @@ async fn a_modern_client_listens_to_servers_of_both_eras() {
     assert_eq!(changed["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"], "m1", "rewritten for each client");
     drop(stream);
     house.until("the server is told", || b.cancelled.load(Ordering::SeqCst) == 1).await;
+}
+
+#[tokio::test]
+async fn a_modern_client_that_sends_initialize_keeps_its_streams() {
+    let house = House::new(vec![FakeServer::new("a", Era::Modern, &[])]).await;
+    let listening = house.modern_request("subscriptions/listen", json!({"notifications": {"toolsListChanged": true}}));
+    let mut stream = Stream::new(listening.send().await.unwrap());
+    stream.next().await.unwrap();
+    assert_eq!(house.modern("initialize", json!({})).await.error(), (404, -32601));
+    let sink = house.server("a").sinks.lock()[0].clone();
+    let method = "notifications/tools/list_changed".into();
+    sink.message(ServerMessage::Notification { method, params: None });
+    assert_eq!(stream.next().await.unwrap()["method"], "notifications/tools/list_changed");
+}
+
+#[tokio::test]
+async fn a_task_is_asked_for_where_it_runs() {
+    let house = House::new(vec![FakeServer::new("a", Era::Modern, &[]), FakeServer::new("b", Era::Modern, &[])]).await;
+    let answer = house.modern("tasks/get", json!({"taskId": "task of b"})).await;
+    assert_eq!(answer.json()["result"]["of"], "b");
+    assert_eq!(house.server("b").asked("tasks/get")[0].target.as_deref(), Some("task of b"), "for the header Mcp-Name");
+    assert_eq!(house.modern("tasks/get", json!({"taskId": "of nobody"})).await.error(), (200, -32602));
 }
 
 #[tokio::test]
