@@ -5,6 +5,7 @@ mod error;
 pub(crate) mod gateway_wire;
 mod objects;
 mod observe;
+mod questions;
 mod remote_plane;
 mod transport;
 
@@ -12,5 +13,6 @@ pub use address::{Address, InvalidAddress};
 pub use error::ClientError;
 pub use objects::{Applied, BATCH_MAX, Changed, Target, Write};
 pub use observe::{AuditFilter, AuditItem, Health, LogLines};
+pub use questions::AccessQuestion;
 pub use remote_plane::RemotePlane;
 pub use transport::{Client, http_client};

@@ -2,6 +2,7 @@
 mod apply;
 mod attach;
 mod audit;
+mod can_i;
 mod completion;
 mod config;
 mod create;
@@ -15,10 +16,15 @@ mod login;
 mod logout;
 mod logs;
 mod mcp;
+mod question;
 mod revoke;
 mod status;
 mod test;
 mod up;
+mod what_can;
+mod who_can;
+mod why;
+mod why_not;
 
 use clap::builder::styling::{AnsiColor, Styles};
 
@@ -50,7 +56,7 @@ Examples:
   mcpctl create mcptoken ci -p web --ttl 30d
 
 Environment: MCPCTL_TOKEN and MCPCTL_API stand in for the context's login and address, MCPCTL_HOME for ~/.mcpctl.
-Exit codes: 0 done, 1 failed (`diff`: there are differences), 2 wrong usage.";
+Exit codes: 0 done, 1 failed (`diff`: there are differences, `can-i`: no), 2 wrong usage.";
 
 /// What can be done.
 #[derive(clap::Subcommand)]
@@ -69,6 +75,11 @@ pub enum Verb {
     Detach(attach::Detach),
     Revoke(revoke::Revoke),
     History(history::History),
+    CanI(can_i::CanI),
+    Why(why::Why),
+    WhyNot(why_not::WhyNot),
+    WhoCan(who_can::WhoCan),
+    WhatCan(what_can::WhatCan),
     Logs(logs::Logs),
     Status(status::Status),
     Login(login::Login),
@@ -104,6 +115,11 @@ impl Verb {
             Self::Detach(verb) => verb.run(global).await,
             Self::Revoke(verb) => verb.run(global).await,
             Self::History(verb) => verb.run(global).await,
+            Self::CanI(verb) => verb.run(global).await,
+            Self::Why(verb) => verb.run(global).await,
+            Self::WhyNot(verb) => verb.run(global).await,
+            Self::WhoCan(verb) => verb.run(global).await,
+            Self::WhatCan(verb) => verb.run(global).await,
             Self::Logs(verb) => verb.run(global).await,
             Self::Status(verb) => verb.run(global).await,
             Self::Login(verb) => verb.run(global).await,

@@ -88,6 +88,7 @@ impl Place {
         let summary = format!("Lists the {} that the caller may view.", self.kind.names().plural);
         let mut operation = self.operation("list", &summary, false);
         push(&mut operation, query("view", "string", "`table` answers rows of cells, as `mcpctl get` prints them."));
+        push(&mut operation, super::access::at());
         operation["responses"]["200"] = json_answer("Full manifests.", &list_of(manifest));
         refusals(&mut operation["responses"], ALWAYS);
         operation
@@ -95,6 +96,7 @@ impl Place {
 
     fn read(&self, manifest: &Value) -> Value {
         let mut operation = self.operation("get", &format!("Reads a {}.", self.kind.names().singular), true);
+        push(&mut operation, super::access::at());
         operation["responses"]["200"] = json_answer("The full manifest.", manifest);
         refusals(&mut operation["responses"], &[ALWAYS, &["404"]].concat());
         operation

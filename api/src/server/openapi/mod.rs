@@ -1,4 +1,5 @@
 //! The OpenAPI 3.1 document: the routes of every kind from the same loop as the router, and the fixed ones by hand.
+mod access;
 mod fixed;
 mod kinds;
 mod parts;
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 #[must_use]
 pub fn document() -> Value {
     let mut paths = serde_json::Map::new();
-    for (path, method, operation) in kinds::operations().into_iter().chain(fixed::operations()) {
+    for (path, method, operation) in kinds::operations().into_iter().chain(fixed::operations()).chain(access::operations()) {
         let item = paths.entry(path).or_insert_with(|| json!({}));
         item[method] = operation;
     }

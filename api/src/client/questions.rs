@@ -1,0 +1,75 @@
+//! Questions about rights: who may what, why, and why not, now and at any point of the past.
+use serde::de::DeserializeOwned;
+
+use super::transport::Ask;
+use super::{Client, ClientError};
+use crate::access_wire::{Explanation, WhatCan, WhoCan};
+
+/// What is asked. Empty fields are left out: the caller is asked about, in the newest state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessQuestion {
+    /// About whom, such as `User:alice@example.com` or `McpToken:web/ci`.
+    pub subject: Option<String>,
+    /// The verb.
+    pub verb: Option<String>,
+    /// The resource.
+    pub resource: Option<String>,
+    /// One name of it.
+    pub name: Option<String>,
+    /// The project that it lives in.
+    pub project: Option<String>,
+    /// An operation, instead of verb and resource.
+    pub operation: Option<String>,
+    /// The point of the past, such as `1207`, `2026-11-21T09:30:00Z` or `2 days ago`.
+    pub at: Option<String>,
+}
+
+impl Client {
+    /// Whether a subject may.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn can_i(&self, asked: &AccessQuestion) -> Result<Explanation, ClientError> {
+        self.question("can-i", asked).await
+    }
+
+    /// Why a subject may, or what stands in the way.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn why(&self, asked: &AccessQuestion) -> Result<Explanation, ClientError> {
+        self.question("why", asked).await
+    }
+
+    /// Everybody who may.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn who_can(&self, asked: &AccessQuestion) -> Result<WhoCan, ClientError> {
+        self.question("who-can", asked).await
+    }
+
+    /// Everything that a subject may.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn what_can(&self, asked: &AccessQuestion) -> Result<WhatCan, ClientError> {
+        self.question("what-can", asked).await
+    }
+
+    async fn question<T: DeserializeOwned>(&self, question: &str, asked: &AccessQuestion) -> Result<T, ClientError> {
+        let AccessQuestion { subject, verb, resource, name, project, operation, at } = asked;
+        let fields = [
+            ("subject", subject),
+            ("verb", verb),
+            ("resource", resource),
+            ("name", name),
+            ("project", project),
+            ("operation", operation),
+            ("at", at),
+        ];
+        let mut url = self.address().api(&["access", question]);
+        url.query_pairs_mut().extend_pairs(fields.iter().filter_map(|(key, value)| Some((key, value.as_ref()?))));
+        Ok(self.json(Ask::get(url)).await?.body)
+    }
+}

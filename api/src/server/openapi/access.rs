@@ -1,0 +1,116 @@
+//! Operations and shapes of questions about rights, and the parameter that asks the past.
+use serde_json::{Value, json};
+
+use super::parts::{ALWAYS, Operation, json_answer, query, refusals, shape};
+use crate::server::questions::Question;
+
+/// All of them.
+pub(super) fn operations() -> Vec<Operation> {
+    Question::ALL
+        .iter()
+        .map(|(question, path)| (format!("/api/v1/access/{path}"), "get", operation(*question, path)))
+        .collect()
+}
+
+/// The point of the past that is asked.
+pub(super) fn at() -> Value {
+    query("at", "string", "Asks the state after an event (its seq), or at a moment: RFC 3339, a date, or `2 days ago`.")
+}
+
+fn operation(question: Question, id: &str) -> Value {
+    let (summary, answer) = match question {
+        Question::CanI => ("Whether a subject may.", "Explanation"),
+        Question::Why => {
+            ("Why a subject may: each grant, who gave it and when; or what stands in the way.", "Explanation")
+        }
+        Question::WhyNot => {
+            ("What stands in the way of a subject, and the smallest grants that are missing.", "Explanation")
+        }
+        Question::WhoCan => ("Everybody who may, as far as the caller may view them.", "WhoCan"),
+        Question::WhatCan => ("Everything that a subject may.", "WhatCan"),
+    };
+    let mut responses = json!({ "200": json_answer("The answer.", &shape(answer)) });
+    refusals(&mut responses, &[ALWAYS, &["404", "422"]].concat());
+    json!({ "operationId": id, "tags": ["access"], "summary": summary, "parameters": parameters(question), "responses": responses })
+}
+
+fn parameters(question: Question) -> Vec<Value> {
+    let subject = query(
+        "subject",
+        "string",
+        "About whom: User:…, ServiceAccount:…, McpToken:PROJECT/NAME, McpToken:SHA256, or Group:… of what-can; without it, the caller. Takes `view` on them.",
+    );
+    let what = [
+        query("verb", "string", "view, create, delete, edit or run."),
+        query("resource", "string", "Plural of a kind, instances, or *."),
+        query("name", "string", "One of it; without it, all there are and will be."),
+        query("project", "string", "The project that it lives in."),
+        query("operation", "string", "An operation, instead of verb and resource."),
+    ];
+    let mut parameters = Vec::new();
+    if question != Question::WhoCan {
+        parameters.push(subject);
+    }
+    if question != Question::WhatCan {
+        parameters.extend(what);
+    }
+    parameters.push(at());
+    parameters
+}
+
+/// Schemas of the answers.
+pub(super) fn shapes() -> Vec<(&'static str, Value)> {
+    let (text, seq, many) =
+        (|| json!({ "type": "string" }), || shape("Seq"), |of: Value| json!({ "type": "array", "items": of }));
+    let moment = || json!({ "type": "string", "format": "date-time" });
+    let object = |required: &[&str], properties: Value| json!({ "type": "object", "properties": properties, "required": required });
+    let links = || many(shape("AccessLink"));
+    vec![
+        (
+            "AccessLink",
+            object(
+                &["link", "holder", "what"],
+                json!({
+                    "link": { "enum": ["grant", "membership", "own", "project", "owner"] },
+                    "holder": text(), "what": text(), "seq": seq(), "at": moment(), "source": text(), "by": shape("Actor"),
+                }),
+            ),
+        ),
+        ("AccessObstacle", object(&["obstacle", "says"], json!({ "obstacle": text(), "says": text() }))),
+        (
+            "Explanation",
+            object(
+                &["subject", "asked", "allowed", "rule", "seq", "at"],
+                json!({
+                    "subject": text(), "asked": text(), "allowed": { "type": "boolean" },
+                    "rule": { "enum": ["system", "rbac", "own", "token", "no-grant", "not-for-tokens", "outside-project", "ended"] },
+                    "seq": seq(), "at": moment(), "via": many(seq()), "chain": links(),
+                    "obstacles": many(shape("AccessObstacle")),
+                    "missing": many(object(&["subject", "permission", "binding"], json!({ "subject": text(), "permission": text(), "binding": text() }))),
+                }),
+            ),
+        ),
+        (
+            "WhoCan",
+            object(
+                &["asked", "seq", "at", "items", "complete"],
+                json!({
+                    "asked": text(), "seq": seq(), "at": moment(), "complete": { "type": "boolean" },
+                    "items": many(object(&["subject", "rule", "chain"], json!({ "subject": text(), "rule": text(), "chain": links() }))),
+                }),
+            ),
+        ),
+        (
+            "WhatCan",
+            object(
+                &["subject", "seq", "at", "items"],
+                json!({
+                    "subject": text(), "seq": seq(), "at": moment(), "ended": shape("AccessObstacle"),
+                    "items": many(object(&["right", "resource", "chain"], json!({
+                        "right": text(), "verbs": many(text()), "resource": text(), "name": text(), "project": text(), "uid": text(), "chain": links(),
+                    }))),
+                }),
+            ),
+        ),
+    ]
+}
