@@ -7,7 +7,7 @@ mod who_can;
 mod why_not;
 
 pub use proof::{Proof, Reason, explain};
-pub use subject::{Subject, UnknownSubject, actor_of, members_of};
+pub use subject::{Subject, UnknownSubject, actor_of};
 pub use what_can::{Held, Right, WhatCan, what_can};
 pub use who_can::who_can;
 pub use why_not::{Missing, Obstacle, WhyNot, smallest, why_not};

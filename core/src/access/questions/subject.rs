@@ -1,11 +1,10 @@
 //! Whom a question is about: a subject by the words that people use, found in the state that is asked.
-use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::actor::{Actor, ActorKind};
-use crate::ids::{Digest, Uid};
+use crate::ids::Digest;
 use crate::kinds::{Kind, SubjectRef};
 use crate::name::{Name, NameRule};
 use crate::object::Object;
@@ -103,19 +102,4 @@ pub fn actor_of(object: &Object) -> Option<Actor> {
         _ => return None,
     };
     Some(Actor { kind, uid: object.meta.uid, name: object.meta.name.to_string() })
-}
-
-/// Who belongs to a group, by identity: what the names meant when the group was applied.
-#[must_use]
-pub fn members_of(group: &Object) -> Vec<Uid> {
-    let names: BTreeSet<Name> = group.body.members().into_iter().filter_map(user_name).collect();
-    group.refs.iter().filter(|r| r.kind == Kind::User && names.contains(&r.name)).map(|r| r.uid).collect()
-}
-
-/// Groups have persons only.
-fn user_name(subject: SubjectRef) -> Option<Name> {
-    match subject {
-        SubjectRef::User { name } => Some(name.name().clone()),
-        _ => None,
-    }
 }

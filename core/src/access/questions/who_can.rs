@@ -2,7 +2,7 @@
 use std::collections::HashMap;
 
 use super::proof::{Asked, Proof, held};
-use super::subject::{actor_of, members_of};
+use super::subject::actor_of;
 use crate::access::decision::answers;
 use crate::access::{Ask, Grant};
 use crate::ids::Uid;
@@ -19,7 +19,8 @@ pub fn who_can<'w>(world: &'w dyn World, ask: &Ask<'_>, now: Timestamp) -> Vec<P
     let mut candidates = owners(world, ask);
     for holder in hits.keys() {
         match world.by_uid(*holder) {
-            Some(group) if group.meta.kind == Kind::Group => candidates.extend(members_of(group)),
+            // Whether they are members still is part of the proof.
+            Some(group) if group.meta.kind == Kind::Group => candidates.extend(group.refs.iter().map(|r| r.uid)),
             _ => candidates.push(*holder),
         }
     }
@@ -28,7 +29,7 @@ pub fn who_can<'w>(world: &'w dyn World, ask: &Ask<'_>, now: Timestamp) -> Vec<P
     let asked = Asked { world, ask, now, held: &|holder| hits.get(&holder).copied() };
     let actors = candidates.into_iter().filter_map(|uid| actor_of(world.by_uid(uid)?));
     let mut proofs: Vec<Proof<'w>> = actors.filter_map(|actor| asked.prove(actor)).collect();
-    proofs.sort_by(|a, b| {
+    proofs.sort_unstable_by(|a, b| {
         let (a, b) = (&a.subject, &b.subject);
         (a.kind, &a.name, a.uid).cmp(&(b.kind, &b.name, b.uid))
     });
