@@ -50,7 +50,9 @@ async fn apply(
     for (manifest, foreseen) in manifests.iter().zip(&foreseen) {
         let prepared = match foreseen.repeated {
             true => Prepared::default(),
-            false => prepare::effects(&app, manifest, foreseen.outcome).await?,
+            false => prepare::effects(&app, manifest, foreseen.outcome)
+                .await
+                .inspect_err(|_| prepare::give_up(&app, &sealed))?,
         };
         actions.push(prepared.actions);
         tokens.push(prepared.token);
@@ -147,7 +149,7 @@ async fn decide(
     manifests: &[Manifest],
     request: Option<&RequestId>,
 ) -> Result<Vec<Committed>> {
-    let foreseen = manifests.iter().map(|manifest| prepare::foreseen(app, manifest)).collect::<Result<_>>()?;
+    let foreseen = manifests.iter().map(|manifest| prepare::foreseen(app, caller, manifest)).collect::<Result<_>>()?;
     let submissions = submissions(caller, manifests, foreseen, request);
     app.writer.dry_run_all(submissions).await.map_err(|error| about(manifests, error))
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, State as Shared};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use mcpctl_core::access::effective;
@@ -26,7 +26,7 @@ use super::limits::too_many;
 use super::problem::{Result, problem, unauthorized};
 use super::rate_limit::Source;
 use super::writer::Submission;
-use super::{clock, login_audit};
+use super::{clock, json_body, login_audit};
 use crate::wire::{Done, LoginAnswer, LoginRequest, Me};
 
 /// Routes of signing in.
@@ -40,8 +40,10 @@ pub fn routes() -> Router<Arc<App>> {
 async fn login(
     Shared(app): Shared<Arc<App>>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response> {
+    json_body::is_json(&headers)?;
     let asked: LoginRequest = serde_json::from_slice(&body).map_err(|error| {
         // The parser's message may quote the input, and the input holds a password: its place is enough.
         problem(

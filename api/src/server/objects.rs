@@ -200,7 +200,7 @@ async fn write(call: &Call, mode: Mode, body: Bytes) -> Result<Response> {
         let command = Command { kind: manifest.kind, name, project, deed };
         Submission { command, caller: call.caller.actor.clone(), request: request.clone() }
     };
-    let foreseen = app.writer.dry_run(submission(prepare::foreseen(app, &manifest)?)).await?;
+    let foreseen = app.writer.dry_run(submission(prepare::foreseen(app, &call.caller, &manifest)?)).await?;
     if is_dry_run(&call.query) || foreseen.repeated {
         return Ok(written(app, &foreseen, None));
     }

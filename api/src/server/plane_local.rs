@@ -302,3 +302,32 @@ impl Plane for LocalPlane {
         self.published.load().seq()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::testing::{ADMIN, Tried};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn whoever_is_admitted_while_the_right_goes_is_cut_or_refused() {
+        let tried = Tried::new().await;
+        for round in 0..40 {
+            let name = format!("t{round}");
+            let bearer = tried.token(ADMIN, &name, "empty").await;
+            let plane = tried.plane.clone();
+            let comes = tokio::spawn(async move {
+                let mut admitted = Vec::new();
+                while let Ok(admission) = plane.admit(&bearer, "web").await {
+                    admitted.push(admission);
+                    tokio::task::yield_now().await;
+                }
+                admitted
+            });
+            tried.revoke(&name).await;
+            tried.plane.cut_the_refused();
+            let admitted = comes.await.unwrap();
+            assert!(admitted.iter().all(|admission| admission.cut.is_cancelled()), "round {round}");
+        }
+        assert!(tried.plane.admitted.read().is_empty());
+    }
+}

@@ -1,7 +1,8 @@
 //! What must happen before a command: draw a token, seal values, hash a password; and what is left to do after one.
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use mcpctl_core::access::{Ask, Verb};
 use mcpctl_core::command::Outcome;
 use mcpctl_core::erased::{AnyAction, AnyBody, Body};
 use mcpctl_core::ids::Digest;
@@ -15,8 +16,10 @@ use mcpctl_core::world::World as _;
 use mcpctl_projections::State;
 
 use super::app::App;
+use super::auth::Authenticated;
 use super::effects::{mint_token, password, secret_values};
 use super::problem::Result;
+use super::target::may;
 use super::writer::{Committed, Submission, WriteError};
 
 /// Actions of the same batch, what is to be shown once, and what lies sealed for it.
@@ -69,17 +72,11 @@ fn existing(app: &App, manifest: &Manifest) -> Option<Arc<Object>> {
     state.by_name(manifest.kind, project.map(|project| project.meta.uid), &manifest.name).cloned()
 }
 
-/// Whether values or a password in the manifest would change something that the spec does not show.
-#[must_use]
-pub fn would_change(app: &App, manifest: &Manifest) -> bool {
-    if let Some(user) = manifest.body.as_any().downcast_ref::<Body<User>>() {
-        return user.spec.password.is_some();
-    }
-    let Some(secret) = manifest.body.as_any().downcast_ref::<Body<Secret>>() else { return false };
-    let (Some(data), Some(object)) = (&secret.spec.data, existing(app, manifest)) else {
-        return secret.spec.data.is_some();
+/// Whether values in the manifest of a secret are others than those in force.
+fn differs(app: &App, manifest: &Manifest, data: &BTreeMap<String, Plaintext>) -> bool {
+    let Some(Ok(held)) = existing(app, manifest).map(|object| secret_values::read(&app.sealed, &object)) else {
+        return true;
     };
-    let Ok(held) = secret_values::read(&app.sealed, &object) else { return true };
     held.len() != data.len()
         || data.iter().any(|(key, value)| held.get(key).is_none_or(|held| held.as_str() != value.expose()))
 }
@@ -88,7 +85,7 @@ pub fn would_change(app: &App, manifest: &Manifest) -> bool {
 ///
 /// # Errors
 /// When the backend of a secret can't take values.
-pub fn foreseen(app: &App, manifest: &Manifest) -> Result<Vec<AnyAction>> {
+pub fn foreseen(app: &App, caller: &Authenticated, manifest: &Manifest) -> Result<Vec<AnyAction>> {
     let nothing = Digest::default();
     if manifest.kind == Kind::McpToken {
         return Ok(vec![Box::new(mint_token::draw_token().1)]);
@@ -97,13 +94,16 @@ pub fn foreseen(app: &App, manifest: &Manifest) -> Result<Vec<AnyAction>> {
         && let Some(data) = &secret.spec.data
     {
         let backend = secret.spec.backend.as_ref().map(mcpctl_core::reference::Ref::name);
-        let backend = secret_values::choose_backend(&*app.published.load(), backend)?;
+        let state = app.published.load();
+        let backend = secret_values::choose_backend(&*state, backend)?;
         let keys = data.keys().cloned().collect();
         let version = SecretVersion { version: 0, keys, backend, commitment: nothing };
         let write: AnyAction = Box::new(SecretAction::Write(version));
-        return Ok(if would_change(app, manifest) { vec![write] } else { Vec::new() });
+        // For one who may not use the values, "unchanged" would be a way to guess them.
+        let may_compare = may(&state, caller, &Ask::named(Verb::Run, Kind::Secret, None, &manifest.name));
+        return Ok(if may_compare && !differs(app, manifest, data) { Vec::new() } else { vec![write] });
     }
-    if would_change(app, manifest) {
+    if manifest.body.as_any().downcast_ref::<Body<User>>().is_some_and(|user| user.spec.password.is_some()) {
         return Ok(vec![Box::new(UserAction::SetPassword(PasswordVersion { version: 0, commitment: nothing }))]);
     }
     Ok(Vec::new())
@@ -167,13 +167,18 @@ pub async fn complete(
                 }
             }
             // Nothing of it became true, and nothing of it can any more.
-            Err(WriteError::Refused { .. }) => sealed.iter().flatten().for_each(|commitment| shred(&app, commitment)),
+            Err(WriteError::Refused { .. }) => give_up(&app, &sealed),
             // It may have become true all the same.
             Err(_) => {}
         }
         result
     };
     tokio::spawn(work).await.unwrap_or(Err(WriteError::NoAnswer))
+}
+
+/// Shreds what was sealed for commands that are not given after all.
+pub fn give_up(app: &App, sealed: &[Vec<Digest>]) {
+    sealed.iter().flatten().for_each(|commitment| shred(app, commitment));
 }
 
 /// Shreds what an object had sealed before and needs no more, and what was sealed in vain.

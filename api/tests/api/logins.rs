@@ -44,6 +44,9 @@ async fn a_wrong_password_an_unknown_person_and_a_disabled_one_are_refused_alike
     }
     assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{answers:?}");
     house.log_in("Ann@Example.com ", PASSWORD).await.is(200);
+    let form =
+        house.by(None, "POST", "/api/v1/auth/login").body("application/x-www-form-urlencoded", "email=a&password=b");
+    form.send().await.problem(415);
     house.stop().await;
 }
 

@@ -164,6 +164,23 @@ async fn values_are_shown_to_who_holds_edit_and_run_and_the_look_is_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dry_run_is_no_way_to_guess_a_value() {
+    let house = House::start().await;
+    house.put("/secrets/s", json!({ "data": { "pin": "4711" } })).await.is(201);
+    let ann = house.person("ann@example.com").await;
+    let edits = json!({ "subjects": [{ "kind": "User", "name": "ann@example.com" }],
+        "roleBindings": [{ "role": "edit", "resource": "secrets" }] });
+    house.put("/rbac/ann", edits).await.is(201);
+    let right = json!({ "data": { "pin": "4711" } });
+    let guess = |bearer: String| {
+        let ask = house.by(Some(&bearer), "PUT", "/api/v1/secrets/s?dryRun=true").json(&right);
+        async move { ask.send().await.is(200).outcome().to_owned() }
+    };
+    assert_eq!((guess(ann).await, guess(house.admin.clone()).await), ("changed".to_owned(), "unchanged".to_owned()));
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_sealed_and_needed_no_more_is_shredded() {
     let house = House::start().await;
     let sealed = |house: &House| std::fs::read_dir(house.data().join("sealed")).unwrap().count();
