@@ -3,7 +3,7 @@
 //! `cargo bench -p mcpctl-cli --bench gateway` prints Markdown for `docs/benchmarks.md`. Rounds are interleaved, so that
 //! what else the machine does hits every target alike; CPU per call is the figure to trust where cores are shared.
 //! nginx is left out, and the table says so, where it is not installed. Environment: `BENCH_ROUNDS`, `BENCH_SECONDS`
-//! (of one measurement), `BENCH_ERA` (`modern` or `legacy`).
+//! (of one measurement), `BENCH_ERA` (`modern` or `legacy`), `BENCH_MCPCTL` (another build of the program under test).
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod load;
@@ -36,6 +36,11 @@ fn main() {
     let targets: Vec<Target> = [Some(upstream), nginx, Some(gateway)].into_iter().flatten().collect();
     let cells = measure(&targets, rounds, Duration::from_secs_f64(seconds));
     report::print(&targets, &cells, &start, era, rounds, seconds);
+}
+
+/// The program under test.
+fn program() -> String {
+    setting("BENCH_MCPCTL", env!("CARGO_BIN_EXE_mcpctl"))
 }
 
 fn setting(name: &str, default: &str) -> String {

@@ -63,7 +63,7 @@ pub fn print(targets: &[Target], cells: &[Cell], start: &Start, era: Era, rounds
         ms(start.first_call),
         ms(start.again)
     );
-    let size = fs::metadata(env!("CARGO_BIN_EXE_mcpctl")).map_or(0, |m| m.len());
+    let size = fs::metadata(crate::program()).map_or(0, |m| m.len());
     println!("- size of `mcpctl`: {:.1} MiB", size as f64 / 1024.0 / 1024.0);
 }
 

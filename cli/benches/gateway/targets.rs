@@ -204,7 +204,7 @@ fn up(folder: &Path) -> (Child, Value) {
 }
 
 fn mcpctl(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mcpctl"));
+    let mut command = Command::new(crate::program());
     command.env("HOME", home);
     command
 }
