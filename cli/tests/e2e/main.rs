@@ -3,6 +3,7 @@
 
 mod agents;
 mod bad_input;
+mod conformance;
 mod crash;
 mod lifecycle;
 mod parts_start;

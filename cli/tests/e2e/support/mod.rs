@@ -1,4 +1,5 @@
 //! What the end-to-end tests stand on: fetched parts, a running `mcpctl up`, HTTP, waiting.
+pub mod conformance;
 pub mod http;
 pub mod parts;
 pub mod process;
