@@ -220,10 +220,22 @@ proptest! {
                 }
                 prop_assert!(!partly.can(actor, &ask), "{} may {} without all of {:?}", actor, ask, why);
             }
-            let mut town = town.fork();
-            grant(&mut town, &why);
-            prop_assert!(town.can(actor, &ask), "{} still may not {}: {:?}", actor, ask, why);
+            let mut after = town.fork();
+            grant(&mut after, &why);
+            prop_assert!(after.can(actor, &ask), "{} still may not {}: {:?}", actor, ask, why);
+            // And it is the smallest: what else became possible is about the same thing.
+            for other in questions.iter().map(Asked::ask).filter(|other| !town.can(actor, other) && after.can(actor, other)) {
+                prop_assert!(about(&other) == about(&ask) || !about(&ask).1, "{} opened {} too", ask, other);
+            }
         }
+    }
+}
+
+/// What a question is about, and whether that is one thing.
+fn about(ask: &Ask<'_>) -> (String, bool) {
+    match ask {
+        Ask::Operation(action) => ((*action).to_owned(), true),
+        Ask::Object { resource, name, .. } => (format!("{resource}/{name:?}"), name.is_some()),
     }
 }
 
@@ -304,6 +316,30 @@ fn each_of_the_three_that_bound_a_token_is_named_when_it_fails() {
     );
     assert_eq!((ended.rule, ended.missing()), (Rule::Ended, None));
     assert!(what_can(&town.state, &token, town.now).held.is_empty());
+}
+
+#[test]
+fn a_proof_with_another_owner_project_or_grant_does_not_hold() {
+    use mcpctl_core::access::questions::Reason;
+    let town = given();
+    let (token, s) = (town.token("p", "t0"), name("s"));
+    let ask = Ask::named(Verb::Run, Kind::Server, None, &s);
+    let proof = explain(&town.state, &token, &ask, town.now).unwrap();
+    assert!(proof.holds(&town.state, &ask, town.now));
+    let Reason::Token { grant, project, owner } = proof.reason.clone() else { panic!("{proof:?}") };
+    let with = |reason| Proof { subject: proof.subject.clone(), reason };
+    let weak =
+        explain(&town.state, &town.user("c@example.com"), &Ask::named(Verb::View, Kind::Server, None, &s), town.now);
+    let Reason::Granted { grant: of_c, .. } = weak.unwrap().reason else { panic!("c has it from a group") };
+    let system = Box::new(Proof { subject: Actor::system("x"), reason: Reason::System });
+    for forged in [
+        with(Reason::Token { grant, project, owner: system }),
+        with(Reason::Token { grant: of_c, project, owner: owner.clone() }),
+        with(Reason::Token { grant, project: town.state.by_uid(town.uid(Kind::Server, None, "s")).unwrap(), owner }),
+        with(Reason::Granted { grant, through: None }),
+    ] {
+        assert!(!forged.holds(&town.state, &ask, town.now), "{forged:?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Why somebody may do something: the chain of grants, which anybody can check again.
 use std::sync::Arc;
 
+use super::subject::actor_of;
 use super::why_not::{WhyNot, why_not};
 use crate::access::decision::{answers, delegable, inside, is_self, owned};
 use crate::access::{Ask, Grant, Membership};
@@ -152,7 +153,11 @@ impl Proof<'_> {
         let in_force = |holder: Uid, grant: &Grant| {
             answers(&grant.permission, ask) && world.grants(holder).iter().any(|other| other == grant)
         };
-        let enabled = || world.by_uid(uid).is_some_and(|object| object.body.enabled());
+        // What is enough for a person is not for a token, whatever the proof calls it.
+        let is_person = |object: &Object| {
+            actor_of(object).is_some_and(|actor| actor.kind == self.subject.kind && actor.kind != ActorKind::McpToken)
+        };
+        let enabled = || world.by_uid(uid).is_some_and(|object| is_person(object) && object.body.enabled());
         match &self.reason {
             Reason::System => self.subject.kind == ActorKind::System,
             Reason::Own { .. } if self.subject.kind == ActorKind::McpToken => {
