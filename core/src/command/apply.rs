@@ -1,0 +1,172 @@
+//! Apply and act: an object made what a spec says, and the verbs beyond.
+use std::sync::Arc;
+
+use super::deciding::{Deciding, draft_of, system_authz};
+use super::{Decided, Draft, Mode, Outcome, Place};
+use crate::access::{Ask, Verb, added_rights, check_additions, check_references};
+use crate::actor::ActorKind;
+use crate::erased::{AnyAction, AnyBody, EventDraft, ResolvedRef};
+use crate::ids::{Seq, Uid};
+use crate::kinds::Kind;
+use crate::name::Name;
+use crate::object::Object;
+use crate::record::{Authz, AuthzMode};
+use crate::reference::RefUse;
+use crate::refusal::{Refusal, Violations};
+use crate::resource::ActRight;
+
+impl Deciding<'_> {
+    pub(super) fn apply(
+        &self,
+        found: Option<Arc<Object>>,
+        body: &Arc<dyn AnyBody>,
+        mode: Mode,
+        expected: Option<Seq>,
+        then: &[AnyAction],
+    ) -> Result<Decided, Refusal> {
+        let before = found.as_deref();
+        let verb = if before.is_some() { Verb::Edit } else { Verb::Create };
+        if before.is_some() && mode == Mode::Create {
+            self.allow(Verb::Create, before)?;
+            return Err(Refusal::AlreadyExists { object: self.title() });
+        }
+        let untyped = self.command.kind.untyped();
+        if let (Some(object), true) = (before, untyped.immutable()) {
+            self.allow(Verb::View, before)?;
+            return Ok(Decided { drafts: Vec::new(), outcome: Outcome::Unchanged, object: object.meta.uid });
+        }
+        let (mut via, rule) = match self.allow(verb, before) {
+            Ok(verdict) => (verdict.via, AuthzMode::Rbac),
+            Err(_) if self.is_own_action(before, &**body, then) => (Vec::new(), AuthzMode::Own),
+            Err(refusal) => return Err(refusal),
+        };
+        if let (Some(object), expected) = (before, expected) {
+            self.check_version(object, expected)?;
+        } else if let Some(expected) = expected {
+            return Err(Refusal::Conflict { object: self.title(), expected, found: Seq(0) });
+        }
+        let refs = self.validate(before, &**body)?;
+        let additions = added_rights(self.world, before, &**body, &self.command.name);
+        via.extend(check_additions(self.world, self.asking.caller, &additions, self.asking.now)?);
+        let launch_changed = before.is_some_and(|object| object.body.launch_differs(&**body));
+        via.extend(check_references(self.world, self.asking.caller, before, &refs, launch_changed, self.asking.now)?);
+        self.applied(before, &**body, refs, self.authz(rule, via), then)
+    }
+
+    /// An apply that leaves the spec as it is, for actions that the caller may do to itself: a person's own new password.
+    fn is_own_action(&self, before: Option<&Object>, body: &dyn AnyBody, then: &[AnyAction]) -> bool {
+        let untyped = self.command.kind.untyped();
+        let own = |action: &AnyAction| matches!(untyped.right(action), ActRight::OwnOr(_));
+        let unchanged_self =
+            before.is_some_and(|object| object.meta.uid == self.asking.caller.uid && object.body.same_spec(body));
+        unchanged_self && !then.is_empty() && then.iter().all(own)
+    }
+
+    fn validate(&self, before: Option<&Object>, body: &dyn AnyBody) -> Result<Vec<ResolvedRef>, Refusal> {
+        let untyped = self.command.kind.untyped();
+        let mut violations = Violations::default();
+        if let Err(error) = Name::parse(untyped.name_rule(), self.command.name.as_str()) {
+            violations.add("name", error.to_string());
+        }
+        untyped.validate(body, &self.command.name, self.world, before.map(|object| &object.meta), &mut violations);
+        let mut refs = Vec::new();
+        for used in body.refs() {
+            match self.world.by_name(used.kind, None, &used.name) {
+                Some(target) => refs.push(ResolvedRef { kind: used.kind, name: used.name, uid: target.meta.uid }),
+                // The one who may not use it is not told whether it is there either.
+                None if matches!(used.kind, Kind::Secret | Kind::Server) => {
+                    let ask = Ask::named(Verb::Run, used.kind, None, &used.name);
+                    if !self.may(&ask).allowed {
+                        return Err(self.forbidden(ask.to_string()));
+                    }
+                    dangling(&mut violations, used);
+                }
+                None => dangling(&mut violations, used),
+            }
+        }
+        violations.check()?;
+        Ok(refs)
+    }
+
+    pub(super) fn applied(
+        &self,
+        before: Option<&Object>,
+        body: &dyn AnyBody,
+        refs: Vec<ResolvedRef>,
+        authz: Authz,
+        then: &[AnyAction],
+    ) -> Result<Decided, Refusal> {
+        let uid = before.map_or_else(|| Uid::new(self.asking.now, self.asking.random), |object| object.meta.uid);
+        let unchanged = before.is_some_and(|object| object.body.same_spec(body) && *object.refs == *refs);
+        let mut drafts = Vec::new();
+        if !unchanged {
+            let event = self.command.kind.untyped().applied(body, &refs);
+            let (kind, name) = (self.command.kind, self.command.name.clone());
+            drafts.push(Draft { kind, object: uid, name, project: self.project.clone(), event, authz: authz.clone() });
+        }
+        if let Some(object) = before.filter(|object| object.body.enabled() && !body.enabled()) {
+            drafts.extend(
+                object.body.end_when_disabled().into_iter().map(|e| draft_of(object, e, system_authz(self.world))),
+            );
+            drafts.extend(self.end_owned(object.meta.uid));
+        }
+        if !then.is_empty() {
+            let object = self.after(before, &drafts)?;
+            for action in then {
+                let events = self.act_events(&object, action)?;
+                drafts.extend(events.into_iter().map(|event| draft_of(&object, event, authz.clone())));
+            }
+        }
+        let outcome = match (before, drafts.is_empty()) {
+            (None, _) => Outcome::Created,
+            (Some(_), false) => Outcome::Changed,
+            (Some(_), true) => Outcome::Unchanged,
+        };
+        Ok(Decided { drafts, outcome, object: uid })
+    }
+
+    /// The object as the drafts so far leave it, for the actions of the same batch.
+    fn after(&self, before: Option<&Object>, drafts: &[Draft]) -> Result<Object, Refusal> {
+        let Some(draft) = drafts.first() else {
+            return before.cloned().ok_or_else(|| Refusal::NotFound { object: self.title() });
+        };
+        let place = Place {
+            seq: self.world.seq().next(),
+            id: uuid::Uuid::nil(),
+            at: self.asking.now,
+            prev: crate::ids::Digest::default(),
+            actor: self.asking.caller,
+            request: None,
+        };
+        let header = draft.header(place);
+        let folded = self.command.kind.untyped().fold(before, &header, &draft.event.payload, draft.project.clone());
+        folded.ok().flatten().ok_or_else(|| Refusal::NotFound { object: self.title() })
+    }
+
+    fn act_events(&self, object: &Object, action: &AnyAction) -> Result<Vec<EventDraft>, Refusal> {
+        let untyped = object.meta.kind.untyped();
+        untyped.decide(self.world, self.asking.caller, self.asking.now, object, action)
+    }
+
+    pub(super) fn act(&self, object: &Object, action: &AnyAction) -> Result<Decided, Refusal> {
+        let (mode, via) = match object.meta.kind.untyped().right(action) {
+            ActRight::OwnOr(_) if self.asking.caller.uid == object.meta.uid => (AuthzMode::Own, Vec::new()),
+            ActRight::Verb(verb) | ActRight::OwnOr(verb) => (AuthzMode::Rbac, self.allow(verb, Some(object))?.via),
+            ActRight::System if self.asking.caller.kind == ActorKind::System => (AuthzMode::System, Vec::new()),
+            ActRight::System => return Err(self.forbidden("do what only the control plane does".to_owned())),
+        };
+        let authz = self.authz(mode, via);
+        let events = self.act_events(object, action)?;
+        let outcome = if events.is_empty() { Outcome::Unchanged } else { Outcome::Changed };
+        let drafts = events.into_iter().map(|event| draft_of(object, event, authz.clone())).collect();
+        Ok(Decided { drafts, outcome, object: object.meta.uid })
+    }
+}
+
+fn dangling(violations: &mut Violations, used: RefUse) {
+    violations.hint(
+        used.field,
+        format!("{} {:?} does not exist", used.kind, used.name),
+        format!("create it first, or see `mcpctl get {}`", used.kind.names().plural),
+    );
+}
