@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use mcpctl_api::server::bootstrap::{ADMINISTRATOR, first_start};
 use mcpctl_api::server::control_plane::ControlPlane;
-use mcpctl_api::server::process::{bind, chain, stop_signal};
+use mcpctl_api::server::process::{StopSignals, bind, chain};
 
 /// The control plane of mcpctl: users, rights, projects, servers, secrets and tokens, as an event log.
 #[derive(Parser)]
@@ -49,6 +49,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(data_dir: PathBuf, host: IpAddr, port: u16) -> Result<(), Box<dyn std::error::Error>> {
+    let mut signals = StopSignals::listen()?;
     let listener = bind(host, port, "--port").await?;
     let control = ControlPlane::open(&data_dir).await?;
     if let Some(first) = first_start(control.app()).await.map_err(|answer| answer.0.detail)? {
@@ -58,7 +59,7 @@ async fn serve(data_dir: PathBuf, host: IpAddr, port: u16) -> Result<(), Box<dyn
     eprintln!("mcpd serves http://{}", listener.local_addr()?);
     let stop = control.stopping();
     let (served, ()) = tokio::join!(control.serve(listener), async {
-        stop_signal().await;
+        signals.received().await;
         stop.cancel();
     });
     control.shutdown().await;

@@ -2,7 +2,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A port that can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -23,17 +23,35 @@ pub async fn bind(host: IpAddr, port: u16, flag: &'static str) -> Result<TcpList
     TcpListener::bind(address).await.map_err(|source| PortError { address, flag, source })
 }
 
+/// Ctrl-C and SIGTERM, listened to from the moment this is made: a process that says it is ready can be stopped in order.
+pub struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// When the system gives no handler.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits for one of them.
+    pub async fn received(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
 /// Waits for Ctrl-C or SIGTERM.
 pub async fn stop_signal() {
-    let terminate = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signals) => drop(signals.recv().await),
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminate => {}
+    match StopSignals::listen() {
+        Ok(mut signals) => signals.received().await,
+        Err(_) => std::future::pending().await,
     }
 }
 

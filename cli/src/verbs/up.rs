@@ -7,11 +7,12 @@ use std::time::Duration;
 use mcpctl_api::server::app::App;
 use mcpctl_api::server::bootstrap::{ADMINISTRATOR, FirstStart, PROJECT, first_start};
 use mcpctl_api::server::control_plane::ControlPlane;
-use mcpctl_api::server::process::{bind, chain, log_to_stderr, stop_signal};
+use mcpctl_api::server::process::{StopSignals, bind, chain, log_to_stderr};
 use mcpctl_api::server::{clock, login};
 use mcpctl_core::ids::Digest;
 use mcpctl_core::name::{Name, NameRule};
 use serde_json::json;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Done, Failure};
@@ -73,6 +74,7 @@ impl Up {
         let home = Home::find()?;
         let data = self.data_dir.clone().unwrap_or_else(|| home.folder().to_owned());
         let failed = |error: &dyn std::error::Error| Failure::new(chain(error));
+        let signals = StopSignals::listen().map_err(|error| failed(&error))?;
         let api = bind(self.host, self.api_port, "--api-port").await.map_err(|error| failed(&error))?;
         let gateway = bind(self.host, self.gateway_port, "--gateway-port").await.map_err(|error| failed(&error))?;
         let control = ControlPlane::open(&data).await.map_err(|error| failed(&error))?;
@@ -89,7 +91,7 @@ impl Up {
         if let Err(failure) = self.sign_in_and_say(&home, control.app(), &ready).await {
             return stop(control, Err(failure)).await;
         }
-        let result = serve(&control, api, gateway, &home, &ready.api).await;
+        let result = serve(&control, (api, gateway), &home, &ready.api, signals).await;
         stop(control, result).await
     }
 
@@ -112,10 +114,10 @@ async fn stop(control: ControlPlane, result: Done) -> Done {
 /// Serves both faces until a signal, then lets running requests end.
 async fn serve(
     control: &ControlPlane,
-    api: tokio::net::TcpListener,
-    gateway: tokio::net::TcpListener,
+    (api, gateway): (TcpListener, TcpListener),
     home: &Home,
     address: &str,
+    mut signals: StopSignals,
 ) -> Done {
     let stop = control.stopping();
     let plane = control.app().plane.clone();
@@ -125,7 +127,7 @@ async fn serve(
             mcpctl_gateway::serve(gateway, plane, mcpctl_gateway::Options::default(), stop.clone()),
             keep_signed_in(home, control.app().clone(), address, stop.clone()),
             async {
-                stop_signal().await;
+                signals.received().await;
                 stop.cancel();
             },
         )
