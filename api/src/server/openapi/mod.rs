@@ -20,7 +20,9 @@ use serde_json::{Value, json};
 #[must_use]
 pub fn document() -> Value {
     let mut paths = serde_json::Map::new();
-    for (path, method, operation) in kinds::operations().into_iter().chain(fixed::operations()).chain(access::operations()) {
+    for (path, method, operation) in
+        kinds::operations().into_iter().chain(fixed::operations()).chain(access::operations())
+    {
         let item = paths.entry(path).or_insert_with(|| json!({}));
         item[method] = operation;
     }

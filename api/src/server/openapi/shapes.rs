@@ -38,7 +38,10 @@ fn one_of(values: &[&str]) -> Value {
 }
 
 fn others() -> impl Iterator<Item = (String, Value)> {
-    [basics(), identity(), running(), gateways(), super::access::shapes()].into_iter().flatten().map(|(name, schema)| (name.to_owned(), schema))
+    [basics(), identity(), running(), gateways(), super::access::shapes()]
+        .into_iter()
+        .flatten()
+        .map(|(name, schema)| (name.to_owned(), schema))
 }
 
 fn basics() -> Vec<(&'static str, Value)> {
