@@ -77,6 +77,13 @@ impl Chain {
         self.closed.first().map_or(self.open.first, |block| block.first)
     }
 
+    /// The events of the versions that are over, those after `from` and up to `to`, in order.
+    pub(crate) fn seqs_between(&self, from: Seq, to: Seq) -> impl Iterator<Item = Seq> {
+        let blocks = self.closed.iter().map(|block| &**block).chain([&self.open]);
+        let within = blocks.filter(move |block| block.count > 0 && block.first <= to && block.last > from);
+        within.flat_map(|block| block.entries().map(|entry| entry.from)).filter(move |seq| from < *seq && *seq <= to)
+    }
+
     /// The last version made at a seq or before. `now` is what the object is now, where that is needed to tell.
     pub(crate) fn at(&self, seq: Seq, now: impl FnOnce() -> Vec<u8>) -> Option<Former> {
         if self.open.count > 0 && self.open.first <= seq {

@@ -109,6 +109,18 @@ impl History {
         self.gone.insert(uid, Arc::new(Gone { kind, name, project, created_at, created_by, at }));
     }
 
+    /// The events of an object that is gone, or of its former versions, those after `from` and up to `to`, in order.
+    pub(crate) fn seqs_between(&self, uid: Uid, from: Seq, to: Seq) -> impl Iterator<Item = Seq> {
+        let former = self.chains.get(&uid).into_iter().flat_map(move |chain| chain.seqs_between(from, to));
+        let end = self.gone.get(&uid).map(|gone| gone.at).filter(|at| from < *at && *at <= to);
+        former.chain(end)
+    }
+
+    /// Objects that ended after a seq.
+    pub(crate) fn gone_since(&self, seq: Seq) -> impl Iterator<Item = Uid> {
+        self.gone.iter().filter(move |(_, gone)| gone.at > seq).map(|(uid, _)| *uid)
+    }
+
     /// Objects that had a name and are gone, oldest first.
     pub(crate) fn named(&self, kind: Kind, name: &NameKey) -> impl Iterator<Item = Uid> {
         self.names.get(&kind).and_then(|names| names.get(name)).into_iter().flatten().copied()

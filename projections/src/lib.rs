@@ -8,6 +8,7 @@ mod history;
 mod state;
 mod tables;
 mod times;
+mod turns;
 mod varint;
 
 pub use as_of::AsOf;

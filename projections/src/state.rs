@@ -151,6 +151,11 @@ impl State {
         self.history.times.seq_at(at)
     }
 
+    /// All objects of every kind.
+    pub fn objects(&self) -> impl Iterator<Item = &Arc<Object>> {
+        self.tables.by_uid.values()
+    }
+
     /// How many objects there are.
     #[must_use]
     pub fn len(&self) -> usize {

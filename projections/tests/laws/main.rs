@@ -3,6 +3,7 @@
 mod access;
 mod cascades;
 mod ceilings;
+mod difference;
 mod escalation;
 mod events;
 mod kinds;

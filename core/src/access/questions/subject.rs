@@ -103,3 +103,10 @@ pub fn actor_of(object: &Object) -> Option<Actor> {
     };
     Some(Actor { kind, uid: object.meta.uid, name: object.meta.name.to_string() })
 }
+
+/// The identity by which rights are looked up: a group never acts, and has a name and rights all the same.
+#[must_use]
+pub fn acting(object: &Object) -> Actor {
+    let name = || object.meta.name.to_string();
+    actor_of(object).unwrap_or_else(|| Actor { kind: ActorKind::User, uid: object.meta.uid, name: name() })
+}

@@ -82,6 +82,50 @@ impl Right {
         }
     }
 
+    /// The same right with these verbs only; an operation stays what it is.
+    #[must_use]
+    pub fn with(&self, only: Vec<Verb>) -> Self {
+        let mut right = self.clone();
+        if let Self::Objects { verbs, .. } = &mut right {
+            *verbs = only;
+        }
+        right
+    }
+
+    /// The question that it answers: with its first verb, about all that it is about.
+    #[must_use]
+    pub fn ask(&self) -> Ask<'_> {
+        match self {
+            Self::Operation(action) => Ask::Operation(action),
+            Self::Objects { verbs, resource, name, project, uid } => Ask::Object {
+                verb: verbs.first().copied().unwrap_or(Verb::View),
+                resource: *resource,
+                project: project.as_ref().map(|project| project.uid),
+                name: name.as_ref(),
+                uid: *uid,
+            },
+        }
+    }
+
+    /// Whether it gives all of another right, as far as one verb goes.
+    #[must_use]
+    pub fn gives(&self, verb: Verb, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Operation(has), Self::Operation(wanted)) => has == "*" || has == wanted,
+            (
+                Self::Objects { verbs, resource, name, project, uid },
+                Self::Objects { resource: wanted, name: of, project: inside, uid: this, .. },
+            ) => {
+                verbs.contains(&verb)
+                    && resource.includes(*wanted)
+                    && (name.is_none() || name == of)
+                    && (project.is_none() || project.as_ref().map(|p| p.uid) == inside.as_ref().map(|p| p.uid))
+                    && (uid.is_none() || uid == this)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether it answers a question with yes.
     #[must_use]
     pub fn answers(&self, ask: &Ask<'_>) -> bool {
