@@ -237,7 +237,17 @@ pub fn covers(world: &dyn World, caller: &Actor, wanted: &Permission) -> Option<
     if caller.kind == ActorKind::System {
         return Some(Vec::new());
     }
-    let held: Vec<&Grant> = grants_of(world, caller.uid).collect();
+    let mut used = covered_by(world, caller.uid, wanted)?;
+    if caller.kind == ActorKind::McpToken {
+        // C5: a token gives nothing that its owner has no more.
+        let owner = world.by_uid(caller.uid)?.body.owner()?;
+        used.extend(covered_by(world, owner, wanted)?);
+    }
+    Some(used)
+}
+
+fn covered_by(world: &dyn World, subject: Uid, wanted: &Permission) -> Option<Vec<Seq>> {
+    let held: Vec<&Grant> = grants_of(world, subject).collect();
     let used = within(&held.iter().map(|grant| &grant.permission).collect::<Vec<_>>(), wanted)?;
     Some(used.into_iter().map(|index| held[index].seq).collect())
 }

@@ -231,3 +231,17 @@ fn c7_setting_somebody_elses_password_takes_holding_all_that_they_hold() {
     assert!(town.act(&alice, Kind::User, None, "alice@example.com", set()).is_ok());
     assert!(town.act(&alice, Kind::User, None, "base@example.com", set()).is_ok());
 }
+
+#[test]
+fn c5_a_token_gives_nobody_what_its_owner_lost_since_it_was_made() {
+    let mut town = town();
+    let alice = town.user("alice@example.com");
+    town.apply_all(&alice, "kind: mcptoken\nname: clone\nproject: base\nrbac: clone\n").unwrap();
+    let clone = town.token("base", "clone");
+    let member = "kind: project\nname: base\nservers: [base]\nmembers: [bob@example.com]\n";
+    let mut before = town.fork();
+    assert_eq!(before.apply_all(&clone, member).unwrap(), 1, "while its owner may, so may the token");
+    let without = PEOPLE.split("---").last().unwrap().replace("- {role: run, resource: projects}\n", "");
+    town.apply_all(&Actor::system("test"), &without).unwrap();
+    forbidden(town.apply_all(&clone, member), "run projects/base");
+}

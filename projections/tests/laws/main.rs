@@ -1,13 +1,17 @@
 //! Laws of decisions and projections, over all kinds and over random commands.
 #![allow(clippy::unwrap_used)]
 mod access;
+mod asked;
 mod cascades;
 mod ceilings;
 mod difference;
 mod escalation;
 mod events;
 mod kinds;
+mod life;
 mod matrix;
 mod past;
 mod questions;
+mod reference;
 mod town;
+mod walk;

@@ -69,6 +69,17 @@ fn told(world: &dyn World, ever: &Ever) -> Value {
     })
 }
 
+/// What the last state says about one seq is what a fresh fold up to there says.
+pub(crate) fn assert_told_as_it_was(records: &[Record], last: &State, at: Seq) -> Result<(), TestCaseError> {
+    let ever = Ever::in_log(records);
+    let mut fresh = State::default();
+    for record in records.iter().take_while(|record| record.header.seq <= at) {
+        fresh.fold(record, Digest::default()).unwrap();
+    }
+    prop_assert_eq!(told(&last.at(at), &ever), told(&fresh, &ever));
+    Ok(())
+}
+
 /// Folds event after event, and compares each state with what the last one says about it.
 fn assert_the_past_is_told_as_it_was(records: &[Record], last: &State) -> Result<(), TestCaseError> {
     let ever = Ever::in_log(records);
