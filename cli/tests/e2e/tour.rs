@@ -19,3 +19,21 @@ fn the_five_minutes_of_the_readme_do_what_the_readme_says() {
     let document = include_str!("../../../README.md");
     walk(document, "## Five minutes", shell, |text| text.replace("http://127.0.0.1:3200", &gateway));
 }
+
+/// `cargo run` needs to know which program is meant; it does when the default members have one between them.
+#[test]
+fn the_first_command_of_the_readme_names_the_one_program_that_cargo_would_run() {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let mut metadata = Command::new(cargo);
+    metadata
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let metadata = metadata.output().unwrap();
+    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).unwrap();
+    let default = metadata["workspace_default_members"].as_array().unwrap();
+    let packages = metadata["packages"].as_array().unwrap().iter().filter(|package| default.contains(&package["id"]));
+    let targets = packages.flat_map(|package| package["targets"].as_array().unwrap());
+    let programs: Vec<_> = targets.filter(|target| target["kind"][0] == "bin").map(|target| &target["name"]).collect();
+    assert_eq!(programs, ["mcpctl"]);
+    assert!(include_str!("../../../README.md").contains("\ncargo run --release -- up\n"));
+}
