@@ -13,6 +13,7 @@ use crate::ids::Uid;
 use crate::kinds::{Kind, SubjectRef};
 use crate::name::{Name, NameRule};
 use crate::object::{Meta, Object};
+use crate::read_back::ReadBack;
 use crate::record::Header;
 use crate::ref_walk;
 use crate::reference::RefUse;
@@ -99,22 +100,22 @@ pub type AnyAction = Box<dyn Any + Send + Sync>;
 
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "", deny_unknown_fields)]
-struct Applied<K: Resource> {
-    spec: K,
-    refs: Vec<ResolvedRef>,
+pub(crate) struct Applied<K: Resource> {
+    pub(crate) spec: K,
+    pub(crate) refs: Vec<ResolvedRef>,
 }
 
 /// An event whose payload can't be folded.
 #[derive(Debug, thiserror::Error)]
 #[error("the {kind}.{event} event does not fold: {why}")]
 pub struct FoldError {
-    kind: Kind,
-    event: String,
-    why: String,
+    pub(crate) kind: Kind,
+    pub(crate) event: String,
+    pub(crate) why: String,
 }
 
 /// A kind at run time.
-pub trait Untyped: Send + Sync {
+pub trait Untyped: ReadBack + Send + Sync {
     /// The words for it.
     fn names(&self) -> Names;
     /// Where its names are unique.
@@ -188,7 +189,7 @@ pub const APPLIED: &str = "applied";
 /// See [`APPLIED`].
 pub const DELETED: &str = "deleted";
 
-fn pack<T: Serialize>(value: &T) -> Vec<u8> {
+pub(crate) fn pack<T: Serialize>(value: &T) -> Vec<u8> {
     rmp_serde::to_vec_named(value).expect("specs and events are plain data, which always encodes")
 }
 
@@ -384,6 +385,9 @@ impl<K: Resource> Untyped for Twin<K> {
         let fail = |why: String| FoldError { kind: header.kind, event: header.event.clone(), why };
         if !self.events().contains(&header.event.as_str()) {
             return Err(fail("this program knows no such event".to_owned()));
+        }
+        if let Some(other) = before.filter(|object| object.meta.kind != K::KIND) {
+            return Err(fail(format!("the object is a {}", other.meta.kind)));
         }
         let payload = &*upcast::current(header, payload).map_err(|error| fail(error.to_string()))?;
         let Some(body) = Self::fold_next(before, header, payload).map_err(fail)? else { return Ok(None) };

@@ -15,6 +15,12 @@ impl Uid {
         Self(ulid::Ulid::from_parts(at.as_millis(), random))
     }
 
+    /// The randomness that it was made of, 80 bits: with the moment of its creation it gives the same uid again.
+    #[must_use]
+    pub const fn random(self) -> u128 {
+        self.0.random()
+    }
+
     /// A fixed uid for things that exist before any event, such as the system itself.
     #[must_use]
     pub const fn fixed(value: u128) -> Self {

@@ -170,6 +170,11 @@ pub trait Resource:
         Ok(Vec::new())
     }
 
+    /// The action that left these events, in their order: what a replay decides again. `None` for what no action leaves.
+    fn action_of(_events: &[Self::Event]) -> Option<Self::Action> {
+        None
+    }
+
     /// Folds an event into the status. Pure, and total: an event is a fact.
     fn evolve(_status: &mut Self::Status, _event: &Self::Event, _at: Timestamp) {}
 

@@ -5,6 +5,7 @@ mod chain;
 mod grants;
 mod grown;
 mod history;
+pub mod replay;
 mod state;
 mod tables;
 mod times;

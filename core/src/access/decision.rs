@@ -79,6 +79,26 @@ pub enum Rule {
     Ended,
 }
 
+impl Rule {
+    /// The rule as it is told and kept.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Rbac => "rbac",
+            Self::Own => "own",
+            Self::Token => "token",
+            Self::NoGrant => "no-grant",
+            Self::NotForTokens => "not-for-tokens",
+            Self::OutsideProject => "outside-project",
+            Self::Ended => "ended",
+        }
+    }
+
+    /// Every rule that says no.
+    pub const DENYING: [Self; 4] = [Self::NoGrant, Self::NotForTokens, Self::OutsideProject, Self::Ended];
+}
+
 /// An answer, pinned to the state it was made in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {

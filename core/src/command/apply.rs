@@ -57,9 +57,13 @@ impl Deciding<'_> {
     fn is_own_action(&self, before: Option<&Object>, body: &dyn AnyBody, then: &[AnyAction]) -> bool {
         let untyped = self.command.kind.untyped();
         let own = |action: &AnyAction| matches!(untyped.right(action), ActRight::OwnOr(_));
-        let unchanged_self =
-            before.is_some_and(|object| object.meta.uid == self.asking.caller.uid && object.body.same_spec(body));
+        let unchanged_self = before.is_some_and(|object| self.is_caller(object) && object.body.same_spec(body));
         unchanged_self && !then.is_empty() && then.iter().all(own)
+    }
+
+    /// Whether the object is the caller itself, who may act at all: somebody may be disabled after they were let in.
+    fn is_caller(&self, object: &Object) -> bool {
+        object.meta.uid == self.asking.caller.uid && object.body.enabled()
     }
 
     fn validate(&self, before: Option<&Object>, body: &dyn AnyBody) -> Result<Vec<ResolvedRef>, Refusal> {
@@ -150,7 +154,7 @@ impl Deciding<'_> {
 
     pub(super) fn act(&self, object: &Object, action: &AnyAction) -> Result<Decided, Refusal> {
         let (mode, via) = match object.meta.kind.untyped().right(action) {
-            ActRight::OwnOr(_) if self.asking.caller.uid == object.meta.uid => (AuthzMode::Own, Vec::new()),
+            ActRight::OwnOr(_) if self.is_caller(object) => (AuthzMode::Own, Vec::new()),
             ActRight::Verb(verb) | ActRight::OwnOr(verb) => (AuthzMode::Rbac, self.allow(verb, Some(object))?.via),
             ActRight::System if self.asking.caller.kind == ActorKind::System => (AuthzMode::System, Vec::new()),
             ActRight::System => return Err(self.forbidden("do what only the control plane does".to_owned())),

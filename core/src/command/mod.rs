@@ -2,10 +2,15 @@
 mod apply;
 mod deciding;
 mod delete;
+mod readback;
+mod redecide;
+mod via;
 
 use std::sync::Arc;
 
 use deciding::{Deciding, draft_of, resolve_project, system_authz};
+pub use redecide::{Before, Fault, NotAllowed, SYSTEM_PARTS, SystemPart, redecide};
+pub use via::allowed_by;
 
 use crate::access::Verb;
 use crate::actor::Actor;

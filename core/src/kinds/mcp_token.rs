@@ -216,6 +216,16 @@ impl Resource for McpToken {
         }
     }
 
+    fn action_of(events: &[McpTokenEvent]) -> Option<McpTokenAction> {
+        match events {
+            [McpTokenEvent::Minted { sha256, prefix, .. }] => {
+                Some(McpTokenAction::Mint { sha256: *sha256, prefix: prefix.clone() })
+            }
+            [McpTokenEvent::Revoked { .. }] => Some(McpTokenAction::Revoke),
+            _ => None,
+        }
+    }
+
     fn evolve(status: &mut McpTokenStatus, event: &McpTokenEvent, at: Timestamp) {
         match event {
             McpTokenEvent::Minted { sha256, prefix, owner, grants, expires_at } => {

@@ -138,6 +138,13 @@ impl Resource for Secret {
         Ok(vec![SecretEvent::Written(SecretVersion { version, ..written.clone() })])
     }
 
+    fn action_of(events: &[SecretEvent]) -> Option<SecretAction> {
+        match events {
+            [SecretEvent::Written(version)] => Some(SecretAction::Write(version.clone())),
+            _ => None,
+        }
+    }
+
     fn evolve(status: &mut SecretStatus, event: &SecretEvent, _at: Timestamp) {
         let SecretEvent::Written(version) = event;
         status.current = Some(version.clone());

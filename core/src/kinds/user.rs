@@ -166,6 +166,18 @@ impl Resource for User {
         }
     }
 
+    fn action_of(events: &[UserEvent]) -> Option<UserAction> {
+        match events {
+            [UserEvent::PasswordSet(version)] => Some(UserAction::SetPassword(version.clone())),
+            [UserEvent::LoginClosed { digest }] => Some(UserAction::CloseLogin { digest: *digest }),
+            // Opening one may close the oldest. Which password was checked is known to nobody any more.
+            [.., UserEvent::LoginOpened { digest, expires_at }] => {
+                Some(UserAction::OpenLogin { digest: *digest, expires_at: *expires_at, checked: None })
+            }
+            _ => None,
+        }
+    }
+
     fn evolve(status: &mut UserStatus, event: &UserEvent, at: Timestamp) {
         match event {
             UserEvent::PasswordSet(version) => {

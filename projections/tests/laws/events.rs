@@ -13,7 +13,7 @@ use crate::town::{BASE, Town};
 const USER: &str = "base@example.com";
 
 /// A town in which every event of every kind has happened.
-fn eventful() -> Town {
+pub(crate) fn eventful() -> Town {
     let mut town = Town::given(BASE);
     let system = Actor::system("test");
     for kind in Kind::ALL {

@@ -13,5 +13,6 @@ mod matrix;
 mod past;
 mod questions;
 mod reference;
+mod replay;
 mod town;
 mod walk;
