@@ -149,3 +149,112 @@ pub struct WhatCan {
     /// What it may.
     pub items: Vec<Right>,
 }
+
+/// The event at which a right came or went.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Turn {
+    /// Its seq; of a simulation, the one that it would have.
+    pub seq: Seq,
+    /// When it was.
+    pub at: Timestamp,
+    /// `<kind>.<event>`, such as `rbac.applied`.
+    pub event: String,
+    /// The object that it was about.
+    pub object: String,
+    /// Whose it was.
+    pub by: Actor,
+    /// On whose behalf.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<Actor>,
+}
+
+/// A right that came or went.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TurnedRight {
+    /// The right, and the chain by which it is held after, or was before.
+    #[serde(flatten)]
+    pub right: Right,
+    /// The event at which it turned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<Turn>,
+}
+
+/// What one subject gained and lost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SubjectChange {
+    /// Who.
+    pub subject: String,
+    /// What it may after and might not before.
+    #[serde(default)]
+    pub gained: Vec<TurnedRight>,
+    /// What it might before and may not after.
+    #[serde(default)]
+    pub lost: Vec<TurnedRight>,
+}
+
+/// An object that differs between two points.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectChange {
+    /// `kind/name`.
+    pub object: String,
+    /// `created`, `changed`, `removed`, or `passed`: created and removed in between.
+    pub change: String,
+    /// The last event about it up to the later point.
+    pub last: Turn,
+    /// Fields that differ, each as `field: before → after`, secrets never.
+    #[serde(default)]
+    pub changes: Vec<String>,
+}
+
+/// Answer to `diff --from --to`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PointDiff {
+    /// The earlier state.
+    pub from: Seq,
+    /// Its moment.
+    pub from_at: Timestamp,
+    /// The later state.
+    pub to: Seq,
+    /// Its moment.
+    pub to_at: Timestamp,
+    /// Objects that differ, as far as the caller may view them.
+    pub objects: Vec<ObjectChange>,
+    /// Who gained and lost what, as far as the caller may view them.
+    pub access: Vec<SubjectChange>,
+    /// Whether this is all: `false` when there is more than the caller may view, or than fits into an answer.
+    pub complete: bool,
+}
+
+/// One manifest of a simulation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SimulatedObject {
+    /// `kind/name`.
+    pub object: String,
+    /// `created`, `changed` or `unchanged`.
+    pub outcome: String,
+    /// Fields that would differ, each as `field: before → after`, secrets never.
+    #[serde(default)]
+    pub changes: Vec<String>,
+}
+
+/// Answer to `simulate`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Simulation {
+    /// The state on which it was tried.
+    pub seq: Seq,
+    /// What would become of each manifest.
+    pub objects: Vec<SimulatedObject>,
+    /// Who would gain and lose what, as far as the caller may view them.
+    pub access: Vec<SubjectChange>,
+    /// Whether anybody would gain anything, also one whom the caller may not view.
+    pub added: bool,
+    /// Whether `access` is all of it.
+    pub complete: bool,
+}

@@ -95,6 +95,9 @@ pub struct HistoryItem {
     pub authz: Authz,
     /// Fields that changed, each as `field: before → after`, secrets never.
     pub changes: Vec<String>,
+    /// What the subject that was asked about gained (`+edit servers`) and lost (`-edit servers`) by it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub access: Vec<String>,
     /// blake3 of the record.
     pub hash: Digest,
 }

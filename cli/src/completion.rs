@@ -3,6 +3,7 @@ use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate, ValueCompleter};
+use mcpctl_api::wire::TableRow;
 use mcpctl_core::kinds::Kind;
 
 use crate::home::Home;
@@ -28,6 +29,27 @@ pub fn names_of(kind: Kind) -> ArgValueCompleter {
 /// `KIND NAME…` and `KIND/NAME…`.
 pub fn objects() -> ArgValueCompleter {
     ArgValueCompleter::new(Words)
+}
+
+/// Subjects as the questions take them: e-mail addresses, `Group:…`, `ServiceAccount:…`, `McpToken:PROJECT/NAME`.
+pub fn subjects() -> ArgValueCompleter {
+    ArgValueCompleter::new(|current: &OsStr| {
+        let text = current.to_string_lossy();
+        let word = |kind| match kind {
+            Kind::User => Some("User:"),
+            Kind::Group => Some("Group:"),
+            Kind::ServiceAccount => Some("ServiceAccount:"),
+            Kind::McpToken => Some("McpToken:"),
+            _ => None,
+        };
+        let prefixes = Kind::ALL.iter().filter_map(|kind| Some((*kind, word(*kind)?)));
+        let Some((kind, prefix)) = prefixes.clone().find(|(_, prefix)| text.starts_with(prefix)) else {
+            let mut all = names(Kind::User);
+            all.extend(prefixes.map(|(_, prefix)| prefix.to_owned()));
+            return starting_with(current, all);
+        };
+        starting_with(current, titles(kind).into_iter().map(|name| format!("{prefix}{name}")).collect())
+    })
 }
 
 struct Words;
@@ -78,14 +100,27 @@ fn flag(names: [&str; 2]) -> Option<String> {
     words.get(at + 1)?.to_str().map(str::to_owned)
 }
 
-/// Silent on failure: an error message in the middle of a command line helps nobody.
 fn names(kind: Kind) -> Vec<String> {
+    rows(kind).into_iter().map(|row| row.name).collect()
+}
+
+/// `PROJECT/NAME` for what lives in a project.
+fn titles(kind: Kind) -> Vec<String> {
+    let title = |row: TableRow| match row.project {
+        Some(project) => format!("{project}/{}", row.name),
+        None => row.name,
+    };
+    rows(kind).into_iter().map(title).collect()
+}
+
+/// Silent on failure: an error message in the middle of a command line helps nobody.
+fn rows(kind: Kind) -> Vec<TableRow> {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return Vec::new() };
     let asked = async {
         let session = Global { context: flag(["--context", "--context"]) }.session().ok()?;
         let project = flag(["-p", "--project"]).filter(|_| kind.scope() == mcpctl_core::resource::Scope::Project);
         let table = session.client.with_answer_limit(LIMIT).table(kind, project.as_deref()).await.ok()?;
-        Some(table.rows.into_iter().map(|row| row.name).collect())
+        Some(table.rows)
     };
     runtime.block_on(async { tokio::time::timeout(LIMIT, asked).await.ok().flatten() }).unwrap_or_default()
 }

@@ -11,6 +11,8 @@ use crate::out;
 pub const FAILED: u8 = 1;
 /// Exit code of wrong usage, and of a broken contract in `test mcp`.
 pub const USAGE: u8 = 2;
+/// Exit code of a failure of a command whose 1 is an answer (`simulate`, `review`).
+pub const OTHER: u8 = 3;
 /// Exit code after Ctrl-C, as shells have it.
 pub const INTERRUPTED: u8 = 130;
 
@@ -40,6 +42,15 @@ impl Failure {
     /// Everything was said already; only the exit code is left.
     pub const fn silent(code: u8) -> Self {
         Self { code, message: None, details: Vec::new(), hint: None }
+    }
+
+    /// The same with another exit code, unless it was wrong usage.
+    #[must_use]
+    pub const fn or_code(mut self, code: u8) -> Self {
+        if self.code == FAILED {
+            self.code = code;
+        }
+        self
     }
 
     /// What to do next.

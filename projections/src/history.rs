@@ -192,6 +192,16 @@ impl History {
         .collect()
     }
 
+    /// From when until when grants to a subject were in force that ended since.
+    pub(crate) fn spans_of_grants(&self, subject: Uid) -> impl Iterator<Item = (Seq, Seq)> {
+        self.grants.get(&subject).into_iter().flatten().map(|grant| (grant.from, grant.until))
+    }
+
+    /// The same of memberships, with the group of each.
+    pub(crate) fn spans_of_memberships(&self, subject: Uid) -> impl Iterator<Item = (Uid, Seq, Seq)> {
+        self.memberships.get(&subject).into_iter().flatten().map(|member| (member.group, member.from, member.until))
+    }
+
     /// Every subject to which a grant of a wanted permission was in force at a seq and ended since.
     pub(crate) fn held_at(&self, seq: Seq, wanted: &dyn Fn(&Permission) -> bool) -> impl Iterator<Item = Uid> {
         let held = move |grant: &EndedGrant| grant.from <= seq && seq < grant.until && wanted(&grant.permission);

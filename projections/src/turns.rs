@@ -27,6 +27,28 @@ impl State {
         self.history.seqs_between(uid, from, to).chain(last)
     }
 
+    /// The events at which a grant to a subject began or ended, or a membership of it, or a grant to one of its groups while
+    /// it belonged to that.
+    #[must_use]
+    pub fn seqs_of_access(&self, subject: Uid) -> BTreeSet<Seq> {
+        const NOT_ENDED: Seq = Seq(u64::MAX);
+        let mut found: BTreeSet<Seq> = self.seqs_of_grants(subject, Seq(0), NOT_ENDED).collect();
+        let now = self.memberships(subject).iter().map(|member| (member.group, member.seq, NOT_ENDED));
+        for (group, from, until) in now.chain(self.history.spans_of_memberships(subject)) {
+            found.extend([from, until]);
+            found.extend(self.seqs_of_grants(group, from, until));
+        }
+        found.remove(&NOT_ENDED);
+        found
+    }
+
+    /// Where grants to a holder itself began or ended between two seqs.
+    fn seqs_of_grants(&self, holder: Uid, from: Seq, until: Seq) -> impl Iterator<Item = Seq> {
+        let begun = self.grants(holder).iter().map(|grant| grant.seq);
+        let ended = self.history.spans_of_grants(holder).flat_map(|(from, until)| [from, until]);
+        begun.chain(ended).filter(move |seq| from <= *seq && *seq <= until)
+    }
+
     /// The last event after `from` and up to `to` at which the answer to a question became what it is at `to`; `None` when
     /// it was the same at `from`. `by` are the objects that can have had a part in it: when they alone don't explain it, or
     /// have too many events, it is one of the events at which the answer became so.

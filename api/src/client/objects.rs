@@ -83,6 +83,14 @@ fn path(kind: Kind, project: Option<&str>) -> Vec<&str> {
     }
 }
 
+/// The point of the past that is asked, if one is.
+fn at(mut url: Url, at: Option<&str>) -> Url {
+    if let Some(at) = at {
+        url.query_pairs_mut().append_pair("at", at);
+    }
+    url
+}
+
 fn dry(mut url: Url, write: Write) -> Url {
     if write == Write::DryRun {
         url.query_pairs_mut().append_pair("dryRun", "true");
@@ -103,7 +111,15 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn list(&self, kind: Kind, project: Option<&str>) -> Result<List, ClientError> {
-        Ok(self.json(Ask::get(self.address().api(&path(kind, project)))).await?.body)
+        self.list_at(kind, project, None).await
+    }
+
+    /// The same as they were at a point of the past, when one is named.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn list_at(&self, kind: Kind, project: Option<&str>, then: Option<&str>) -> Result<List, ClientError> {
+        Ok(self.json(Ask::get(at(self.address().api(&path(kind, project)), then))).await?.body)
     }
 
     /// The same as `get` prints them.
@@ -111,7 +127,15 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn table(&self, kind: Kind, project: Option<&str>) -> Result<Table, ClientError> {
-        let mut url = self.address().api(&path(kind, project));
+        self.table_at(kind, project, None).await
+    }
+
+    /// The same as they were at a point of the past, when one is named.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn table_at(&self, kind: Kind, project: Option<&str>, then: Option<&str>) -> Result<Table, ClientError> {
+        let mut url = at(self.address().api(&path(kind, project)), then);
         url.query_pairs_mut().append_pair("view", "table");
         Ok(self.json(Ask::get(url)).await?.body)
     }
@@ -121,7 +145,15 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn get(&self, target: &Target) -> Result<Map<String, Value>, ClientError> {
-        Ok(self.json(Ask::get(self.object_url(target, &[]))).await?.body)
+        self.get_at(target, None).await
+    }
+
+    /// The same as it was at a point of the past, when one is named.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn get_at(&self, target: &Target, then: Option<&str>) -> Result<Map<String, Value>, ClientError> {
+        Ok(self.json(Ask::get(at(self.object_url(target, &[]), then))).await?.body)
     }
 
     /// Makes an object that is not there yet.
@@ -187,12 +219,12 @@ impl Client {
         Ok(self.json(Ask::mutation(Method::POST, url, None)).await?.body)
     }
 
-    /// Events of an object, also of one that is gone.
+    /// Events of an object, also of one that is gone; up to a point of the past, when one is named.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn history(&self, target: &Target) -> Result<List<HistoryItem>, ClientError> {
-        let mut url = self.address().api(&[plural(target.kind), &target.name, "history"]);
+    pub async fn history(&self, target: &Target, until: Option<&str>) -> Result<List<HistoryItem>, ClientError> {
+        let mut url = at(self.address().api(&[plural(target.kind), &target.name, "history"]), until);
         if let Some(project) = &target.project {
             url.query_pairs_mut().append_pair("project", project);
         }

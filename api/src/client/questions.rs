@@ -1,9 +1,11 @@
 //! Questions about rights: who may what, why, and why not, now and at any point of the past.
+use reqwest::Method;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 
 use super::transport::Ask;
 use super::{Client, ClientError};
-use crate::access_wire::{Explanation, WhatCan, WhoCan};
+use crate::access_wire::{Explanation, PointDiff, Simulation, WhatCan, WhoCan};
 
 /// What is asked. Empty fields are left out: the caller is asked about, in the newest state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +24,19 @@ pub struct AccessQuestion {
     pub operation: Option<String>,
     /// The point of the past, such as `1207`, `2026-11-21T09:30:00Z` or `2 days ago`.
     pub at: Option<String>,
+}
+
+/// Between which points, and about what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DiffQuestion {
+    /// The earlier point.
+    pub from: String,
+    /// The later one; without it, the newest state.
+    pub to: Option<String>,
+    /// About whose access only.
+    pub subject: Option<String>,
+    /// About objects of this kind, and rights on them, only.
+    pub kind: Option<String>,
 }
 
 impl Client {
@@ -55,6 +70,29 @@ impl Client {
     /// See [`ClientError`].
     pub async fn what_can(&self, asked: &AccessQuestion) -> Result<WhatCan, ClientError> {
         self.question("what-can", asked).await
+    }
+
+    /// What differs between two points, in objects and in access.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn diff(&self, asked: &DiffQuestion) -> Result<PointDiff, ClientError> {
+        let DiffQuestion { from, to, subject, kind } = asked;
+        let fields = [("to", to), ("subject", subject), ("kind", kind)];
+        let mut url = self.address().api(&["access", "diff"]);
+        url.query_pairs_mut()
+            .append_pair("from", from)
+            .extend_pairs(fields.iter().filter_map(|(key, value)| Some((key, value.as_ref()?))));
+        Ok(self.json(Ask::get(url)).await?.body)
+    }
+
+    /// What manifests would do to access. Nothing is changed.
+    ///
+    /// # Errors
+    /// See [`ClientError`]. The fields of a refusal begin with `items[N]`.
+    pub async fn simulate(&self, manifests: &[Map<String, Value>]) -> Result<Simulation, ClientError> {
+        let url = self.address().api(&["access", "simulate"]);
+        Ok(self.json(Ask::once(Method::POST, url, Some(json!({ "items": manifests })))).await?.body)
     }
 
     async fn question<T: DeserializeOwned>(&self, question: &str, asked: &AccessQuestion) -> Result<T, ClientError> {

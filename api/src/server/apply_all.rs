@@ -73,7 +73,7 @@ async fn apply(
 }
 
 /// Reads `{"items": […]}`: every manifest, or all that is wrong with any.
-fn read(headers: &HeaderMap, body: &[u8]) -> Result<Vec<Manifest>> {
+pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Result<Vec<Manifest>> {
     let form = "send {\"items\": [manifest, …]}";
     let document = json_body::object(headers, body).map_err(|answer| answer.hint(form))?;
     let Some(Value::Array(items)) = document.get("items") else {
@@ -121,11 +121,11 @@ fn refuse_repeats(manifests: &[Manifest], errors: &mut Vec<Violation>) {
     }
 }
 
-fn title(manifest: &Manifest) -> String {
+pub(super) fn title(manifest: &Manifest) -> String {
     mcpctl_core::object::title(manifest.kind, manifest.project.as_ref(), manifest.name.as_str())
 }
 
-fn submissions(
+pub(super) fn submissions(
     caller: &Authenticated,
     manifests: &[Manifest],
     actions: Vec<Vec<AnyAction>>,
@@ -155,7 +155,7 @@ async fn decide(
 }
 
 /// A refusal that says which manifest it is about.
-fn about(manifests: &[Manifest], error: WriteError) -> Answer {
+pub(super) fn about(manifests: &[Manifest], error: WriteError) -> Answer {
     let which = match &error {
         WriteError::Refused { index, .. } => manifests.get(*index).map(|manifest| (*index, title(manifest))),
         _ => None,

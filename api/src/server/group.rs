@@ -7,7 +7,7 @@ use mcpctl_core::command::{self, Asking, Command, Deed, Draft, Outcome, Place};
 use mcpctl_core::ids::{RequestId, Seq, Uid};
 use mcpctl_core::kinds::Kind;
 use mcpctl_core::object::Object;
-use mcpctl_core::record::{Record, StoredRecord};
+use mcpctl_core::record::{Header, Record, StoredRecord};
 use mcpctl_core::refusal::{Refusal, Violation};
 use mcpctl_core::time::Timestamp;
 use mcpctl_core::world::World as _;
@@ -36,7 +36,28 @@ struct Waiting {
     stands_on_records: bool,
 }
 
+/// What commands would come to, decided on a copy of a state: nothing is appended, nobody is told.
+pub(super) struct Foreseen {
+    /// What would become of each.
+    pub(super) committed: Vec<Committed>,
+    /// The state as it would be.
+    pub(super) state: State,
+    /// The events that would be appended, in order.
+    pub(super) headers: Vec<Header>,
+}
+
 impl Group {
+    /// Decides commands as the writer would, each against what the ones before it would leave.
+    ///
+    /// # Errors
+    /// The refusal of the first that would be refused.
+    pub(super) fn foresee(state: State, submissions: &[Submission]) -> Result<Foreseen, WriteError> {
+        let mut group = Self::on(state);
+        let committed = group.each(submissions, 0)?;
+        let headers = group.records.iter().filter_map(|stored| Some(Record::load(&stored.bytes).ok()?.header));
+        Ok(Foreseen { committed, headers: headers.collect(), state: group.state })
+    }
+
     pub(super) const fn on(state: State) -> Self {
         Self { state, records: Vec::new(), waiting: Vec::new() }
     }

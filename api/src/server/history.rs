@@ -1,7 +1,10 @@
-//! What happened to an object: its events from the log, with the fields that each changed. Also for deleted objects.
+//! What happened to an object: its events from the log, with the fields that each changed. Also for deleted objects. Of a
+//! subject also the events by which its access changed, whatever they were about.
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
+use mcpctl_core::access::questions::{Then, difference_of};
 use mcpctl_core::access::{Ask, ResourceName, Verb, decide};
 use mcpctl_core::actor::Actor;
 use mcpctl_core::ids::{Digest, Seq, Uid};
@@ -21,6 +24,7 @@ use super::app::App;
 use super::audit::harmless;
 use super::auth::Authenticated;
 use super::clock;
+use super::point::Point;
 use super::problem::{Result as Answered, problem};
 use super::target::Target;
 use crate::wire::{HistoryItem, List};
@@ -50,6 +54,8 @@ pub struct Named<'a> {
     pub project: Option<&'a Name>,
     /// Name.
     pub name: &'a Name,
+    /// Up to this event.
+    pub until: Seq,
 }
 
 /// The events of all objects that ever had a name, as far as the caller may see those, in the order of the log.
@@ -86,7 +92,8 @@ pub fn of_named(
         }
         .into());
     }
-    Ok(of_objects(state, log, &visible, now)?)
+    let reading = Reading { state, log, caller, now };
+    Ok(reading.of_objects(&visible, named.until)?)
 }
 
 /// Where the name may have been used: nowhere in particular, or in the projects of a name, the deleted ones too.
@@ -104,54 +111,77 @@ fn with_name(state: &State, named: Named<'_>, scope: Option<Uid>) -> impl Iterat
     state.uids_named(named.kind, scope, named.name).into_iter().map(move |uid| (scope, uid))
 }
 
-/// The newest events of some objects, in the order of the log.
-///
-/// # Errors
-/// When the log can't be read.
-pub fn of_objects(
-    state: &State,
-    log: &dyn LogReader,
-    objects: &[Uid],
+/// Who reads what from where.
+struct Reading<'a> {
+    state: &'a State,
+    log: &'a dyn LogReader,
+    caller: &'a Actor,
     now: Timestamp,
-) -> Result<Vec<HistoryItem>, LogError> {
-    let mut seqs = Vec::new();
-    for object in objects {
-        seqs.extend(log.of_object(*object)?);
-    }
-    seqs.sort_unstable();
-    // The log may be ahead of the state by what is not published yet.
-    seqs.retain(|seq| *seq <= state.seq());
-    let older = seqs.len().saturating_sub(ITEMS_MAX);
-    let mut items = Vec::with_capacity(seqs.len() - older);
-    for seq in seqs.drain(..).skip(older) {
-        if let Some(bytes) = log.read(seq)? {
-            items.push(item(state, seq, &bytes, now)?);
-        }
-    }
-    Ok(items)
 }
 
-fn item(state: &State, seq: Seq, bytes: &[u8], now: Timestamp) -> Result<HistoryItem, LogError> {
-    let header = Record::load(bytes).map_err(|source| LogError::Record { seq, source })?.header;
-    let before = state.object_at(header.object, Seq(seq.0 - 1));
-    let after = state.object_at(header.object, seq);
-    let project = after.as_ref().or(before.as_ref()).and_then(|object| object.meta.project.clone());
-    let changes = after.map(|after| changes(before.as_ref(), &after, header.at.min(now))).unwrap_or_default();
-    Ok(HistoryItem {
-        seq,
-        at: header.at,
-        object: title(header.kind, project.as_ref().map(|project| &project.name), header.name.as_str()),
-        event: format!("{}.{}", header.kind, header.event),
-        actor: header.actor,
-        on_behalf_of: header.on_behalf_of,
-        authz: header.authz,
-        changes,
-        hash: Digest::blake3(bytes),
-    })
+impl Reading<'_> {
+    /// The newest events of some objects, in the order of the log; of a subject also those by which its access changed.
+    fn of_objects(&self, objects: &[Uid], until: Seq) -> Result<Vec<HistoryItem>, LogError> {
+        let mut seqs: BTreeMap<Seq, BTreeSet<Uid>> = BTreeMap::new();
+        for object in objects {
+            let about = self.log.of_object(*object)?.into_iter().chain(self.state.seqs_of_access(*object));
+            for seq in about {
+                seqs.entry(seq).or_default().insert(*object);
+            }
+        }
+        // The log may be ahead of the state by what is not published yet.
+        seqs.retain(|seq, _| *seq <= until.min(self.state.seq()));
+        let older = seqs.len().saturating_sub(ITEMS_MAX);
+        let mut items = Vec::with_capacity(seqs.len() - older);
+        for (seq, about) in seqs.into_iter().skip(older) {
+            if let Some(bytes) = self.log.read(seq)? {
+                items.push(self.item(seq, &bytes, &about)?);
+            }
+        }
+        Ok(items)
+    }
+
+    fn item(&self, seq: Seq, bytes: &[u8], about: &BTreeSet<Uid>) -> Result<HistoryItem, LogError> {
+        let header = Record::load(bytes).map_err(|source| LogError::Record { seq, source })?.header;
+        let before = self.state.object_at(header.object, Seq(seq.0 - 1));
+        let after = self.state.object_at(header.object, seq);
+        let one = after.as_ref().or(before.as_ref()).cloned();
+        let project = one.as_ref().and_then(|object| object.meta.project.clone());
+        // What gave or took access is named to whom it is about; its fields are for who may see them.
+        let seen = about.contains(&header.object)
+            || one
+                .is_some_and(|object| decide(self.state, self.caller, &Ask::on(Verb::View, &object), self.now).allowed);
+        let changes = after.filter(|_| seen).map(|after| changes(before.as_ref(), &after, header.at.min(self.now)));
+        Ok(HistoryItem {
+            seq,
+            at: header.at,
+            object: title(header.kind, project.as_ref().map(|project| &project.name), header.name.as_str()),
+            event: format!("{}.{}", header.kind, header.event),
+            actor: header.actor,
+            on_behalf_of: header.on_behalf_of,
+            authz: header.authz,
+            changes: changes.unwrap_or_default(),
+            access: about.iter().flat_map(|subject| self.access(*subject, seq)).collect(),
+            hash: Digest::blake3(bytes),
+        })
+    }
+
+    /// What a subject gained and lost by one event.
+    fn access(&self, subject: Uid, seq: Seq) -> Vec<String> {
+        let (before, after) = (self.state.at(Seq(seq.0 - 1)), self.state.at(seq));
+        let then = [&before, &after].map(|view| Then { world: view, now: view.last_at() });
+        let found = difference_of(then[0], then[1], subject, BTreeSet::new());
+        let mut rows = Vec::new();
+        if let Some(found) = found {
+            rows.extend(found.gained.iter().map(|held| format!("+{}", held.right)));
+            rows.extend(found.lost.iter().map(|held| format!("-{}", held.right)));
+        }
+        rows
+    }
 }
 
 /// Which fields differ, as `field: before → after`. It compares what the API shows, so no secret can be in it.
-fn changes(before: Option<&Arc<Object>>, after: &Arc<Object>, at: Timestamp) -> Vec<String> {
+pub(super) fn changes(before: Option<&Arc<Object>>, after: &Arc<Object>, at: Timestamp) -> Vec<String> {
     let shown = |object: &Arc<Object>| {
         let mut fields = object.body.spec_fields();
         fields.insert("status".to_owned(), object.meta.kind.untyped().status_view(object, at));
@@ -208,8 +238,14 @@ fn said(value: Option<&Value>) -> String {
 }
 
 /// Answers `GET …/history`.
-pub(super) fn answer(app: &App, caller: &Authenticated, target: &Target) -> Answered<Response> {
+pub(super) fn answer(
+    app: &App,
+    caller: &Authenticated,
+    target: &Target,
+    query: &HashMap<String, String>,
+) -> Answered<Response> {
     let state = app.published.load();
+    let until = Point::of(&state, query)?.map_or(state.seq(), |point| point.seq);
     let now = clock::now().max(state.last_at());
     // A project that is gone, or a name in several: of_named knows what to do with both.
     let known = match target.candidates(&state).as_slice() {
@@ -225,7 +261,7 @@ pub(super) fn answer(app: &App, caller: &Authenticated, target: &Target) -> Answ
         (None, Some(text)) => Name::parse(mcpctl_core::name::NameRule::Label, text).ok(),
         (None, None) => None,
     };
-    let named = Named { kind: target.kind, project: project.as_ref(), name: &name };
+    let named = Named { kind: target.kind, project: project.as_ref(), name: &name, until };
     let items = of_named(&state, &*app.log, &caller.actor, named, now).map_err(|error| match error {
         HistoryError::Refused(refusal) => refusal.into(),
         HistoryError::Log(error) => {

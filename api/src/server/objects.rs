@@ -75,7 +75,7 @@ fn of_kind(router: Router<Arc<App>>, kind: Kind, base: &str, below: bool) -> Rou
     });
     let past = get(
         move |Shared(app): Shared<Arc<App>>, caller: Authenticated, Path(params): Params, Query(query): Queried| async move {
-            history::answer(&app, &caller, &Target::of(kind, below, &params, &query))
+            history::answer(&app, &caller, &Target::of(kind, below, &params, &query), &query)
         },
     );
     let one = format!("{base}/{{{}}}", if below { "object" } else { "name" });
@@ -138,7 +138,7 @@ fn read(app: &App, caller: &Authenticated, target: &Target, query: &HashMap<Stri
     if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.insert("usedBy".into(), used_by.into());
     }
-    if let Some(access) = access::of(&state, caller, &object)
+    if let Some(access) = access::of(&state, &*state, caller, &object)
         && let Some(status) = fields.get_mut("status").and_then(Value::as_object_mut)
     {
         status.insert("access".into(), access);

@@ -10,6 +10,7 @@ use mcpctl_core::kinds::Kind;
 use mcpctl_core::manifest;
 use mcpctl_core::name::{Name, NameRule};
 use mcpctl_core::object::Object;
+use mcpctl_core::refusal::Violation;
 use mcpctl_core::resource::Scope;
 use mcpctl_core::time::Timestamp;
 use mcpctl_core::world::World;
@@ -17,9 +18,9 @@ use mcpctl_projections::{AsOf, State};
 use serde_json::{Value, json};
 
 use super::auth::Authenticated;
-use super::problem::{Answer, Result, invalid, not_found};
+use super::problem::{Result, invalid, not_found};
 use super::target::{Target, may, may_view};
-use super::{clock, table};
+use super::{access, clock, table};
 
 /// A state of the past.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,24 +37,36 @@ impl Point {
     /// # Errors
     /// When the text can't be read, or lies in the future.
     pub fn of(state: &State, query: &HashMap<String, String>) -> Result<Option<Self>> {
-        let Some(text) = query.get("at") else { return Ok(None) };
-        let at: At = text.parse().map_err(|error: mcpctl_core::at::InvalidAt| in_at(error.to_string()))?;
+        Self::named(state, query, "at")
+    }
+
+    /// The same from another field of the query, such as `from`.
+    ///
+    /// # Errors
+    /// See [`Point::of`].
+    pub fn named(state: &State, query: &HashMap<String, String>, field: &str) -> Result<Option<Self>> {
+        let Some(text) = query.get(field) else { return Ok(None) };
+        let wrong = |message| invalid(vec![Violation { field: field.to_owned(), message, hint: None }]);
+        let at: At = text.parse().map_err(|error: mcpctl_core::at::InvalidAt| wrong(error.to_string()))?;
         let now = clock::now().max(state.last_at());
         let point = match (at, at.moment(now)) {
-            (_, Some(moment)) if moment > now => return Err(in_at(format!("{moment} has not come yet"))),
+            (_, Some(moment)) if moment > now => return Err(wrong(format!("{moment} has not come yet"))),
             (_, Some(moment)) => Self { seq: state.seq_at(moment), at: moment },
             (At::Seq(seq), None) if seq > state.seq() => {
-                return Err(in_at(format!("{seq} has not come yet: the log ends at {}", state.seq())));
+                return Err(wrong(format!("{seq} has not come yet: the log ends at {}", state.seq())));
             }
             (At::Seq(seq), None) => Self { seq, at: state.time_of(seq).unwrap_or_default() },
-            (At::Moment(_) | At::Ago(_), None) => return Err(in_at(format!("{text:?} names no point"))),
+            (At::Moment(_) | At::Ago(_), None) => return Err(wrong(format!("{text:?} names no point"))),
         };
         Ok(Some(point))
     }
 }
 
-fn in_at(message: String) -> Answer {
-    invalid(vec![mcpctl_core::refusal::Violation { field: "at".to_owned(), message, hint: None }])
+impl Point {
+    /// The newest state, looked at from now.
+    pub(super) fn newest(state: &State) -> Self {
+        Self { seq: state.seq(), at: clock::now().max(state.last_at()) }
+    }
 }
 
 /// The object as it was. Who may see it is decided now: a right that is lost does not open the past.
@@ -72,6 +85,11 @@ pub(super) fn read(state: &State, caller: &Authenticated, target: &Target, point
     if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.insert("usedBy".into(), used_by.into());
         metadata.insert("asOf".into(), json!(point.seq));
+    }
+    if let Some(access) = access::of(state, &view, caller, object)
+        && let Some(status) = fields.get_mut("status").and_then(Value::as_object_mut)
+    {
+        status.insert("access".into(), access);
     }
     Ok(axum::Json(fields).into_response())
 }

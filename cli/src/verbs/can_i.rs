@@ -16,7 +16,7 @@ pub struct CanI {
     #[command(flatten)]
     what: What,
     /// About whom: an e-mail address, User:…, ServiceAccount:…, McpToken:PROJECT/NAME or McpToken:SHA256
-    #[arg(long = "as", value_name = "SUBJECT")]
+    #[arg(long = "as", value_name = "SUBJECT", add = crate::completion::subjects())]
     subject: Option<String>,
     #[command(flatten)]
     how: How,

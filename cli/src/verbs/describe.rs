@@ -4,8 +4,10 @@ use mcpctl_api::wire::HistoryItem;
 use mcpctl_core::kinds::Kind;
 use serde_json::{Map, Value};
 
-use super::InProject;
+use super::get::no_past_instances;
 use super::history::events;
+use super::question::failed;
+use super::{AsOf, InProject};
 use crate::failure::{Done, Failure};
 use crate::noun::{Named, Noun, target};
 use crate::session::{Global, Session};
@@ -21,15 +23,18 @@ const EVENTS_SHOWN: usize = 10;
 Examples:
   mcpctl describe server everything
   mcpctl describe mcptoken ci -p web
-  mcpctl describe secret ha-token --show-values")]
+  mcpctl describe secret ha-token --show-values
+  mcpctl describe user alice@example.com --at 2026-11-01")]
 pub struct Describe {
     /// Kind and name, or KIND/NAME
     #[arg(required = true, value_name = "KIND NAME", add = completion::objects())]
     words: Vec<String>,
     #[command(flatten)]
     project: InProject,
+    #[command(flatten)]
+    then: AsOf,
     /// Shows the values of a secret, to those who may see them; the look is recorded
-    #[arg(long)]
+    #[arg(long, conflicts_with = "at")]
     show_values: bool,
 }
 
@@ -47,6 +52,7 @@ impl Describe {
                     Noun::Kind(kind) => {
                         self.object(&session, &target(&session, kind, name, self.project.name())?).await?
                     }
+                    Noun::Instance if self.then.at.is_some() => return Err(no_past_instances()),
                     Noun::Instance => instance(&session, name).await?,
                 });
             }
@@ -55,7 +61,7 @@ impl Describe {
     }
 
     async fn object(&self, session: &Session, target: &Target) -> Done<String> {
-        let mut full = session.client.get(target).await?;
+        let mut full = session.client.get_at(target, self.then.point()).await.map_err(failed)?;
         if self.show_values {
             if target.kind != Kind::Secret {
                 return Err(Failure::usage("--show-values is for secrets").hint("leave it out"));
@@ -66,7 +72,7 @@ impl Describe {
         }
         let mut text = tree(&full);
         // Whoever may view an object need not be allowed to see its past.
-        if let Ok(history) = session.client.history(target).await {
+        if let Ok(history) = session.client.history(target, self.then.point()).await {
             text.push_str(&recent(&history.items));
         }
         Ok(text)

@@ -4,8 +4,9 @@ use mcpctl_core::kinds::Kind;
 use mcpctl_core::resource::Scope;
 use serde_json::{Map, Value};
 
-use super::InProject;
-use crate::failure::Done;
+use super::question::failed;
+use super::{AsOf, InProject};
+use crate::failure::{Done, Failure};
 use crate::format::{self, Format};
 use crate::manifests;
 use crate::noun::{Named, Noun, target};
@@ -20,13 +21,17 @@ Examples:
   mcpctl get servers
   mcpctl get mcptokens -p web
   mcpctl get server everything -o yaml | mcpctl apply -f -
-  mcpctl get instances")]
+  mcpctl get instances
+  mcpctl get rbac --at \"2 days ago\"
+  mcpctl get server everything --at 1207 -o yaml")]
 pub struct Get {
     /// Kind and perhaps names, or KIND/NAME
     #[arg(required = true, value_name = "KIND [NAME]", add = completion::objects())]
     words: Vec<String>,
     #[command(flatten)]
     project: InProject,
+    #[command(flatten)]
+    then: AsOf,
     /// How to print it
     #[arg(short = 'o', long, value_name = "FORMAT", default_value = "table")]
     output: Format,
@@ -40,6 +45,7 @@ impl Get {
         for named in all {
             texts.push(match named.noun {
                 Noun::Kind(kind) => self.objects(&session, kind, &named.names).await?,
+                Noun::Instance if self.then.at.is_some() => return Err(no_past_instances()),
                 Noun::Instance => instances(&session, &named.names, self.output).await?,
             });
         }
@@ -61,7 +67,7 @@ impl Get {
 
     async fn rows(&self, session: &Session, kind: Kind, names: &[String]) -> Done<String> {
         let project = project_of_list(session, kind, self.project.name(), names)?;
-        let mut found = session.client.table(kind, project.as_deref()).await?;
+        let mut found = session.client.table_at(kind, project.as_deref(), self.then.point()).await.map_err(failed)?;
         if names.is_empty() && found.rows.is_empty() {
             let inside = project.map(|project| format!(" in project {project}")).unwrap_or_default();
             out::note(&format!("No {} found{inside}.", kind.names().plural));
@@ -70,7 +76,7 @@ impl Get {
         if !names.is_empty() {
             let mut rows = Vec::new();
             for name in names {
-                rows.push(row(session, kind, name, self.project.name(), &found.rows).await?);
+                rows.push(self.row(session, kind, name, &found.rows).await?);
             }
             found.rows = rows;
         }
@@ -86,20 +92,35 @@ impl Get {
         let mut objects = Vec::new();
         if names.is_empty() {
             let project = project_of_list(session, kind, self.project.name(), names)?;
-            let list = session.client.list(kind, project.as_deref()).await?;
+            let list = session.client.list_at(kind, project.as_deref(), self.then.point()).await.map_err(failed)?;
             if self.output == Format::Json {
                 return Ok(format::json(&list));
             }
             objects = list.items;
         }
         for name in names {
-            objects.push(session.client.get(&target(session, kind, name, self.project.name())?).await?);
+            let target = target(session, kind, name, self.project.name())?;
+            objects.push(session.client.get_at(&target, self.then.point()).await.map_err(failed)?);
         }
         Ok(match (self.output, objects.as_slice()) {
             (Format::Json, [one]) => format::json(one),
             (Format::Json, several) => format::json(&serde_json::json!({ "items": several })),
             _ => yaml(kind, &objects),
         })
+    }
+}
+
+impl Get {
+    async fn row(&self, session: &Session, kind: Kind, name: &str, rows: &[TableRow]) -> Done<TableRow> {
+        let target = target(session, kind, name, self.project.name())?;
+        let fits =
+            |row: &&TableRow| row.name == target.name && (row.project.is_none() || row.project == target.project);
+        if let Some(row) = rows.iter().find(fits) {
+            return Ok(row.clone());
+        }
+        // The control plane says why it is not in the list, if there is a reason that this caller may know.
+        session.client.get_at(&target, self.then.point()).await?;
+        Err(Failure::new(format!("{target} was made or removed just now")).hint("ask again"))
     }
 }
 
@@ -121,15 +142,10 @@ fn project_of_list(session: &Session, kind: Kind, flag: Option<&str>, names: &[S
     }
 }
 
-async fn row(session: &Session, kind: Kind, name: &str, project: Option<&str>, rows: &[TableRow]) -> Done<TableRow> {
-    let target = target(session, kind, name, project)?;
-    let fits = |row: &&TableRow| row.name == target.name && (row.project.is_none() || row.project == target.project);
-    if let Some(row) = rows.iter().find(fits) {
-        return Ok(row.clone());
-    }
-    // The control plane says why it is not in the list, if there is a reason that this caller may know.
-    session.client.get(&target).await?;
-    Err(crate::failure::Failure::new(format!("{target} was made or removed just now")).hint("ask again"))
+/// Running copies are derived, and nobody keeps what they were.
+pub fn no_past_instances() -> Failure {
+    Failure::usage("instances are not part of the log, so nothing is known of those of the past")
+        .hint("leave --at out, or ask for their server: mcpctl get server NAME --at …")
 }
 
 fn title(kind: Kind, row: &TableRow) -> String {

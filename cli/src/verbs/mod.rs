@@ -18,6 +18,7 @@ mod logs;
 mod mcp;
 mod question;
 mod revoke;
+mod simulate;
 mod status;
 mod test;
 mod up;
@@ -56,7 +57,8 @@ Examples:
   mcpctl create mcptoken ci -p web --ttl 30d
 
 Environment: MCPCTL_TOKEN and MCPCTL_API stand in for the context's login and address, MCPCTL_HOME for ~/.mcpctl.
-Exit codes: 0 done, 1 failed (`diff`: there are differences, `can-i`: no), 2 wrong usage.";
+Exit codes: 0 done, 1 failed (`diff`: there are differences, `can-i`: no, `simulate`:
+access would be added), 2 wrong usage.";
 
 /// What can be done.
 #[derive(clap::Subcommand)]
@@ -69,6 +71,7 @@ pub enum Verb {
     Create(create::Create),
     Apply(apply::Apply),
     Diff(diff::Diff),
+    Simulate(simulate::Simulate),
     Edit(edit::Edit),
     Delete(delete::Delete),
     Attach(attach::Attach),
@@ -109,6 +112,7 @@ impl Verb {
             Self::Create(verb) => verb.run(global).await,
             Self::Apply(verb) => verb.run(global).await,
             Self::Diff(verb) => verb.run(global).await,
+            Self::Simulate(verb) => verb.run(global).await,
             Self::Edit(verb) => verb.run(global).await,
             Self::Delete(verb) => verb.run(global).await,
             Self::Attach(verb) => verb.run(global).await,
@@ -145,5 +149,20 @@ impl InProject {
     /// The flag's value.
     pub fn name(&self) -> Option<&str> {
         self.project.as_deref()
+    }
+}
+
+/// `--at`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct AsOf {
+    /// As it was after an event (its seq), or at a moment: 2026-11-21T09:30:00Z, 2026-11-21, "2 days ago"
+    #[arg(long, value_name = "SEQ|TIME")]
+    pub at: Option<String>,
+}
+
+impl AsOf {
+    /// The flag's value.
+    pub fn point(&self) -> Option<&str> {
+        self.at.as_deref()
     }
 }

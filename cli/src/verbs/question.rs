@@ -1,5 +1,5 @@
 //! What the questions about rights have in common: how they are put, and how a chain is printed.
-use mcpctl_api::access_wire::{Explanation, Link};
+use mcpctl_api::access_wire::{Explanation, Link, SubjectChange, Turn};
 use mcpctl_api::client::{AccessQuestion, ClientError};
 use mcpctl_core::access::OPERATIONS;
 use mcpctl_core::kinds::Kind;
@@ -129,6 +129,37 @@ pub fn in_short(links: &[Link]) -> [String; 3] {
         all.join(", ")
     };
     [links.iter().map(word).collect::<Vec<_>>().join(" → "), unique(seqs.collect()), unique(by.collect())]
+}
+
+/// Who gained and lost what, a line for each right.
+pub fn turns(access: &[SubjectChange]) -> Table {
+    let mut table = Table::new(["WHO", "", "RIGHT", "BY WAY OF", "EVENT", "SEQ", "WHEN", "BY"]);
+    for change in access {
+        let (gained, lost) = (change.gained.iter().map(|row| ("+", row)), change.lost.iter().map(|row| ("-", row)));
+        for (sign, row) in gained.chain(lost) {
+            let [way, ..] = in_short(&row.right.chain);
+            let said = |of: &dyn Fn(&Turn) -> String| row.turn.as_ref().map_or_else(|| "-".to_owned(), of);
+            table.row(vec![
+                change.subject.clone(),
+                sign.to_owned(),
+                row.right.right.clone(),
+                way,
+                said(&|turn| format!("{} {}", turn.event, turn.object)),
+                said(&|turn| turn.seq.to_string()),
+                said(&|turn| format::moment(turn.at)),
+                said(&who),
+            ]);
+        }
+    }
+    table
+}
+
+/// Whose an event was.
+pub fn who(turn: &Turn) -> String {
+    match &turn.on_behalf_of {
+        Some(other) => format!("{} for {other}", turn.by),
+        None => turn.by.to_string(),
+    }
 }
 
 /// Prints nothing more and ends with 1, unless.

@@ -17,8 +17,11 @@ Examples:
   mcpctl what-can McpToken:web/ci --at \"30 days ago\" -o yaml")]
 pub struct WhatCan {
     /// About whom: an e-mail address, User:…, Group:…, ServiceAccount:…, McpToken:PROJECT/NAME; without one, you
-    #[arg(value_name = "SUBJECT")]
+    #[arg(value_name = "SUBJECT", add = crate::completion::subjects())]
     subject: Option<String>,
+    /// The same as SUBJECT
+    #[arg(long = "as", value_name = "SUBJECT", conflicts_with = "subject", add = crate::completion::subjects())]
+    other: Option<String>,
     #[command(flatten)]
     how: How,
 }
@@ -26,7 +29,11 @@ pub struct WhatCan {
 impl WhatCan {
     pub async fn run(self, global: &Global) -> Done {
         let session = global.session()?;
-        let question = AccessQuestion { subject: self.subject, at: self.how.at.clone(), ..AccessQuestion::default() };
+        let question = AccessQuestion {
+            subject: self.subject.or(self.other),
+            at: self.how.at.clone(),
+            ..AccessQuestion::default()
+        };
         let answer = session.client.what_can(&question).await.map_err(failed)?;
         out::print(&shown(&answer, self.how.output, table))?;
         match &answer.ended {

@@ -13,7 +13,7 @@ Examples:
   mcpctl why alice@example.com view secrets/ha --at 1207 -o json")]
 pub struct Why {
     /// About whom: an e-mail address, User:…, ServiceAccount:…, McpToken:PROJECT/NAME or McpToken:SHA256
-    #[arg(value_name = "SUBJECT")]
+    #[arg(value_name = "SUBJECT", add = crate::completion::subjects())]
     subject: String,
     #[command(flatten)]
     what: What,

@@ -12,7 +12,7 @@ Examples:
   mcpctl why-not McpToken:web/ci run servers/files --at 2026-11-21T09:30:00Z")]
 pub struct WhyNot {
     /// About whom: an e-mail address, User:…, ServiceAccount:…, McpToken:PROJECT/NAME or McpToken:SHA256
-    #[arg(value_name = "SUBJECT")]
+    #[arg(value_name = "SUBJECT", add = crate::completion::subjects())]
     subject: String,
     #[command(flatten)]
     what: What,

@@ -141,7 +141,8 @@ pub(super) fn history(asked: &Asked, arguments: &Map<String, Value>) -> Result<V
         }
     };
     let (kind, project, name) = parse(asked, text)?;
-    let named = Named { kind, project: project.as_ref(), name: &name };
+    let until = asked.state.seq();
+    let named = Named { kind, project: project.as_ref(), name: &name, until };
     let found = of_named(&asked.state, &*asked.log, &caller, named, asked.now);
     let mut items = found.map_err(|error| match error {
         HistoryError::Refused(refusal) => refusal.to_string(),

@@ -1,15 +1,49 @@
 //! Operations and shapes of questions about rights, and the parameter that asks the past.
 use serde_json::{Value, json};
 
-use super::parts::{ALWAYS, Operation, json_answer, query, refusals, shape};
+use super::parts::{ALWAYS, Operation, body, json_answer, query, refusals, shape};
 use crate::server::questions::Question;
 
 /// All of them.
 pub(super) fn operations() -> Vec<Operation> {
-    Question::ALL
+    let asked = Question::ALL
         .iter()
-        .map(|(question, path)| (format!("/api/v1/access/{path}"), "get", operation(*question, path)))
-        .collect()
+        .map(|(question, path)| (format!("/api/v1/access/{path}"), "get", operation(*question, path)));
+    let differences = [
+        ("/api/v1/access/diff".to_owned(), "get", difference()),
+        ("/api/v1/access/simulate".to_owned(), "post", simulation()),
+    ];
+    asked.chain(differences).collect()
+}
+
+fn difference() -> Value {
+    let mut responses = json!({ "200": json_answer("The difference.", &shape("PointDiff")) });
+    refusals(&mut responses, &[ALWAYS, &["404", "422"]].concat());
+    let mut from = query("from", "string", "The earlier point: a seq, a moment, a date, or `2 days ago`.");
+    from["required"] = json!(true);
+    let parameters = [
+        from,
+        query("to", "string", "The later point; without it, the newest state."),
+        query("subject", "string", "Only the access of this subject, and objects that name it."),
+        query("kind", "string", "Only objects of this kind, and rights on them."),
+    ];
+    json!({
+        "operationId": "diff", "tags": ["access"],
+        "summary": "What differs between two points: objects, and who gained and lost what by which event.",
+        "parameters": parameters, "responses": responses,
+    })
+}
+
+fn simulation() -> Value {
+    let mut responses = json!({ "200": json_answer("What would happen.", &shape("Simulation")) });
+    refusals(&mut responses, &[ALWAYS, &["400", "404", "409", "413", "422"]].concat());
+    let items = json!({ "type": "array", "items": { "type": "object" }, "description": "Manifests, as of apply." });
+    json!({
+        "operationId": "simulate", "tags": ["access"],
+        "summary": "Who would gain and lose what by an apply: decided under the caller's rights, and done nowhere.",
+        "parameters": [], "responses": responses,
+        "requestBody": body(&json!({ "type": "object", "properties": { "items": items }, "required": ["items"] })),
+    })
 }
 
 /// The point of the past that is asked.
@@ -65,7 +99,54 @@ pub(super) fn shapes() -> Vec<(&'static str, Value)> {
     let moment = || json!({ "type": "string", "format": "date-time" });
     let object = |required: &[&str], properties: Value| json!({ "type": "object", "properties": properties, "required": required });
     let links = || many(shape("AccessLink"));
+    let right = json!({
+        "right": text(), "verbs": many(text()), "resource": text(), "name": text(), "project": text(), "uid": text(), "chain": links(),
+    });
+    let mut turned = right.clone();
+    turned["turn"] = shape("AccessTurn");
     vec![
+        (
+            "AccessTurn",
+            object(
+                &["seq", "at", "event", "object", "by"],
+                json!({ "seq": seq(), "at": moment(), "event": text(), "object": text(), "by": shape("Actor"), "onBehalfOf": shape("Actor") }),
+            ),
+        ),
+        ("TurnedRight", object(&["right", "resource", "chain"], turned)),
+        (
+            "SubjectChange",
+            object(
+                &["subject", "gained", "lost"],
+                json!({ "subject": text(), "gained": many(shape("TurnedRight")), "lost": many(shape("TurnedRight")) }),
+            ),
+        ),
+        (
+            "PointDiff",
+            object(
+                &["from", "fromAt", "to", "toAt", "objects", "access", "complete"],
+                json!({
+                    "from": seq(), "fromAt": moment(), "to": seq(), "toAt": moment(), "complete": { "type": "boolean" },
+                    "access": many(shape("SubjectChange")),
+                    "objects": many(object(&["object", "change", "last", "changes"], json!({
+                        "object": text(), "change": { "enum": ["created", "changed", "removed", "passed"] },
+                        "last": shape("AccessTurn"), "changes": many(text()),
+                    }))),
+                }),
+            ),
+        ),
+        (
+            "Simulation",
+            object(
+                &["seq", "objects", "access", "added", "complete"],
+                json!({
+                    "seq": seq(), "added": { "type": "boolean" }, "complete": { "type": "boolean" },
+                    "access": many(shape("SubjectChange")),
+                    "objects": many(object(&["object", "outcome", "changes"], json!({
+                        "object": text(), "outcome": { "enum": ["created", "changed", "unchanged"] }, "changes": many(text()),
+                    }))),
+                }),
+            ),
+        ),
         (
             "AccessLink",
             object(
@@ -106,9 +187,7 @@ pub(super) fn shapes() -> Vec<(&'static str, Value)> {
                 &["subject", "seq", "at", "items"],
                 json!({
                     "subject": text(), "seq": seq(), "at": moment(), "ended": shape("AccessObstacle"),
-                    "items": many(object(&["right", "resource", "chain"], json!({
-                        "right": text(), "verbs": many(text()), "resource": text(), "name": text(), "project": text(), "uid": text(), "chain": links(),
-                    }))),
+                    "items": many(object(&["right", "resource", "chain"], right)),
                 }),
             ),
         ),

@@ -90,7 +90,7 @@ impl Place {
         push(&mut operation, query("view", "string", "`table` answers rows of cells, as `mcpctl get` prints them."));
         push(&mut operation, super::access::at());
         operation["responses"]["200"] = json_answer("Full manifests.", &list_of(manifest));
-        refusals(&mut operation["responses"], ALWAYS);
+        refusals(&mut operation["responses"], &[ALWAYS, &["404", "422"]].concat());
         operation
     }
 
@@ -98,7 +98,7 @@ impl Place {
         let mut operation = self.operation("get", &format!("Reads a {}.", self.kind.names().singular), true);
         push(&mut operation, super::access::at());
         operation["responses"]["200"] = json_answer("The full manifest.", manifest);
-        refusals(&mut operation["responses"], &[ALWAYS, &["404"]].concat());
+        refusals(&mut operation["responses"], &[ALWAYS, &["400", "404", "422"]].concat());
         operation
     }
 
@@ -131,8 +131,9 @@ impl Place {
     fn history(&self) -> Value {
         let summary = format!("Events of a {}, also of a deleted one, the newest last.", self.kind.names().singular);
         let mut operation = self.operation("history", &summary, true);
+        push(&mut operation, super::access::at());
         operation["responses"]["200"] = json_answer("Events.", &list_of(&shape("HistoryItem")));
-        refusals(&mut operation["responses"], &[ALWAYS, &["404"]].concat());
+        refusals(&mut operation["responses"], &[ALWAYS, &["404", "422"]].concat());
         operation
     }
 

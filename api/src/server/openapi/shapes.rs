@@ -87,6 +87,7 @@ fn basics() -> Vec<(&'static str, Value)> {
                 ("onBehalfOf?", actor),
                 ("authz", authz),
                 ("changes", many(&text())),
+                ("access?", many(&text())),
                 ("hash", shape("Digest")),
             ]),
         ),

@@ -1,10 +1,14 @@
-//! Questions about rights, now and at any point of the past: can-i, why, why-not, who-can, what-can.
+//! Questions about rights, now and at any point of the past: can-i, why, why-not, who-can, what-can, and what differs
+//! between two points (diff) or would after a change (simulate).
 //!
 //! Everybody may ask about themselves. To ask about somebody else takes `view` on that subject, and `who-can` tells only of
 //! subjects that the caller may view, and whether that is all of them. These rights are looked at in the newest state,
 //! whatever point of the past is asked about: who lost the right to look does not keep it for the past.
 //! Project tokens reach none of this: they ask `/auth/me` about themselves.
 mod asked;
+mod blast;
+mod diff;
+mod simulate;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -13,24 +17,25 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Query, State as Shared};
+use axum::extract::{DefaultBodyLimit, Query, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get, post};
 use mcpctl_core::access::Verb;
-use mcpctl_core::access::questions::{Subject, actor_of, explain, what_can, who_can};
+use mcpctl_core::access::questions::{Subject, acting, explain, what_can, who_can};
 use mcpctl_core::actor::Actor;
 use mcpctl_core::kinds::Kind;
+use mcpctl_core::manifest::INPUT_BYTES_MAX;
 use mcpctl_core::object::Object;
 use mcpctl_core::refusal::{Refusal, Violation};
 use mcpctl_core::world::World;
 use mcpctl_projections::State;
 
 use self::asked::Asked;
+use self::diff::diff;
 use self::tell::Told;
 use super::app::App;
 use super::auth::Authenticated;
-use super::clock;
 use super::point::{Point, may_know};
 use super::problem::{Answer, Result, invalid, problem};
 use super::target::Target;
@@ -64,21 +69,37 @@ impl Question {
 
 /// Routes of all questions.
 pub fn routes() -> Router<Arc<App>> {
-    Question::ALL.into_iter().fold(Router::new(), |router, (question, path)| {
-        let handler = get(
-            move |Shared(app): Shared<Arc<App>>,
-                  caller: Authenticated,
-                  Query(query): Query<HashMap<String, String>>| async move {
-                // With very many people around an answer takes milliseconds: not on a thread that serves others.
+    let asked = Question::ALL.into_iter().fold(Router::new(), |router, (question, path)| {
+        let handler =
+            get(async move |Shared(app): Shared<Arc<App>>, caller: Authenticated, Query(query): Query<Queried>| {
                 let state = app.published.load();
-                let answered = tokio::task::spawn_blocking(move || answer(question, &state, &caller, &query));
-                answered.await.unwrap_or_else(|error| {
-                    tracing::error!(%error, "a question was not answered");
-                    Err(problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", "see the log of mcpd"))
-                })
-            },
-        );
+                aside(move || answer(question, &state, &caller, &query)).await
+            });
         router.route(&format!("/api/v1/access/{path}"), handler)
+    });
+    asked.route("/api/v1/access/diff", get(differences)).route("/api/v1/access/simulate", simulated())
+}
+
+type Queried = HashMap<String, String>;
+
+async fn differences(
+    Shared(app): Shared<Arc<App>>,
+    caller: Authenticated,
+    Query(query): Query<Queried>,
+) -> Result<Response> {
+    let (state, log) = (app.published.load(), app.log.clone());
+    aside(move || Ok(axum::Json(diff(&state, &*log, &caller, &query)?).into_response())).await
+}
+
+fn simulated() -> MethodRouter<Arc<App>> {
+    post(simulate::answer).layer(DefaultBodyLimit::max(INPUT_BYTES_MAX))
+}
+
+/// With very many people around an answer takes milliseconds: not on a thread that serves others.
+async fn aside<T: Send + 'static>(answer: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(answer).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a question was not answered");
+        Err(problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", "see the log of mcpd"))
     })
 }
 
@@ -89,7 +110,7 @@ fn answer(
     query: &HashMap<String, String>,
 ) -> Result<Response> {
     let past = Point::of(state, query)?;
-    let point = past.unwrap_or_else(|| Point { seq: state.seq(), at: clock::now().max(state.last_at()) });
+    let point = past.unwrap_or_else(|| Point::newest(state));
     let view;
     let world: &dyn World = match past {
         Some(_) => {
@@ -124,25 +145,8 @@ impl Asking<'_> {
         };
         let subject: Subject = text.parse().map_err(|message| violation("subject", message))?;
         let found = subject.find(self.world).ok().filter(|object| may_know(self.state, self.caller, object));
-        let Some(object) = found else { return Err(self.unknown(&subject)) };
-        // A group never acts. It has a name and rights all the same.
-        let name = object.meta.name.to_string();
-        let actor =
-            actor_of(object).unwrap_or(Actor { kind: mcpctl_core::actor::ActorKind::User, uid: object.meta.uid, name });
-        Ok((actor, Some(object)))
-    }
-
-    /// One that is hidden and one that is not there are refused alike.
-    fn unknown(&self, subject: &Subject) -> Answer {
-        let (kind, project, name) = match subject {
-            Subject::Token { project, name } => (Kind::McpToken, Some(project.to_string()), name.to_string()),
-            Subject::Named(named) => {
-                let text = named.to_string();
-                let (kind, name) = text.split_once(':').unwrap_or(("User", &text));
-                (Kind::from_noun(kind).unwrap_or(Kind::User), None, name.to_owned())
-            }
-        };
-        Target { kind, project, name }.hidden(self.state, self.caller, Verb::View)
+        let Some(object) = found else { return Err(unknown_subject(self.state, self.caller, &subject)) };
+        Ok((acting(object), Some(object)))
     }
 
     fn actor(&self) -> Result<Actor> {
@@ -183,6 +187,19 @@ impl Asking<'_> {
         let told = Told { state: self.state, world: self.world };
         Ok(told.what_can(&what_can(self.world, &actor, self.point.at), self.point))
     }
+}
+
+/// One that is hidden and one that is not there are refused alike.
+fn unknown_subject(state: &State, caller: &Authenticated, subject: &Subject) -> Answer {
+    let (kind, project, name) = match subject {
+        Subject::Token { project, name } => (Kind::McpToken, Some(project.to_string()), name.to_string()),
+        Subject::Named(named) => {
+            let text = named.to_string();
+            let (kind, name) = text.split_once(':').unwrap_or(("User", &text));
+            (Kind::from_noun(kind).unwrap_or(Kind::User), None, name.to_owned())
+        }
+    };
+    Target { kind, project, name }.hidden(state, caller, Verb::View)
 }
 
 fn violation(field: &str, message: impl Into<String>) -> Answer {

@@ -70,7 +70,7 @@ impl Told<'_> {
         }
     }
 
-    fn right(&self, subject: &Actor, held: &core::Held<'_>) -> Right {
+    pub(super) fn right(&self, subject: &Actor, held: &core::Held<'_>) -> Right {
         let mut chain = Vec::new();
         self.reason(subject, &held.reason, &held.right.to_string(), &mut chain);
         let text = held.right.to_string();
@@ -138,7 +138,7 @@ impl Told<'_> {
     }
 
     /// A subject in the words that questions take.
-    fn subject(&self, uid: Uid, actor: Option<&Actor>) -> String {
+    pub(super) fn subject(&self, uid: Uid, actor: Option<&Actor>) -> String {
         let named = self.world.by_uid(uid).and_then(|object| Subject::of(object)).map(|subject| subject.to_string());
         let kind = |actor: &Actor| match actor.kind {
             ActorKind::System => "System",

@@ -42,7 +42,8 @@ pub struct Difference<'w> {
 #[must_use]
 pub fn difference<'w>(before: Then<'w>, after: Then<'w>, changed: &BTreeSet<Uid>) -> Vec<Difference<'w>> {
     let touched = touched(before.world, after.world, changed).into_iter();
-    let mut found: Vec<Difference<'w>> = touched.filter_map(|(uid, by)| of_subject(before, after, uid, by)).collect();
+    let mut found: Vec<Difference<'w>> =
+        touched.filter_map(|(uid, by)| difference_of(before, after, uid, by)).collect();
     found.sort_by(|a, b| key(a.subject).cmp(&key(b.subject)));
     found
 }
@@ -52,7 +53,9 @@ fn key(object: &Object) -> impl Ord + '_ {
     (meta.kind, meta.project.as_ref().map(|project| &project.name), &meta.name, meta.uid)
 }
 
-fn of_subject<'w>(before: Then<'w>, after: Then<'w>, uid: Uid, by: BTreeSet<Uid>) -> Option<Difference<'w>> {
+/// What changed for one subject; `None` when nothing did. `by` is only handed on.
+#[must_use]
+pub fn difference_of<'w>(before: Then<'w>, after: Then<'w>, uid: Uid, by: BTreeSet<Uid>) -> Option<Difference<'w>> {
     let subject = after.world.by_uid(uid).or_else(|| before.world.by_uid(uid))?;
     let (had, has) = (given(before, uid), given(after, uid));
     let (gained, lost) = (beyond(&has, &had), beyond(&had, &has));

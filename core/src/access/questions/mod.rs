@@ -8,7 +8,7 @@ mod what_can;
 mod who_can;
 mod why_not;
 
-pub use difference::{Difference, Then, difference};
+pub use difference::{Difference, Then, difference, difference_of};
 pub use proof::{Proof, Reason, explain};
 pub use subject::{Subject, UnknownSubject, acting, actor_of};
 pub use what_can::{Held, Right, WhatCan, what_can};
