@@ -283,22 +283,27 @@ impl<K: Resource> Twin<K> {
         Row { meta: &object.meta, spec: &body.spec, status: &body.status, now }
     }
 
-    fn fold_next(before: Option<&Object>, header: &Header, payload: &[u8]) -> Result<Option<Body<K>>, String> {
+    fn fold_next(
+        before: Option<&Object>,
+        header: &Header,
+        payload: &[u8],
+    ) -> Result<Option<(Body<K>, Arc<[ResolvedRef]>)>, String> {
         let text = |error: rmp_serde::decode::Error| error.to_string();
-        let current = before.map(|object| Self::body(&*object.body));
         if header.event == APPLIED {
-            let applied: Applied<K> = rmp_serde::from_slice(payload).map_err(text)?;
-            let status = current.map(|body| body.status.clone()).unwrap_or_default();
-            return Ok(Some(Body { spec: applied.spec, status }));
+            let Applied { spec, refs } = rmp_serde::from_slice::<Applied<K>>(payload).map_err(text)?;
+            let status = before.map(|object| Self::body(&*object.body).status.clone()).unwrap_or_default();
+            // A change that refers to the same objects shares the list with the version before.
+            let same = before.filter(|object| *object.refs == *refs).map(|object| object.refs.clone());
+            return Ok(Some((Body { spec, status }, same.unwrap_or_else(|| refs.into()))));
         }
-        let current = current.ok_or("the object does not exist")?;
+        let before = before.ok_or("the object does not exist")?;
         if header.event == DELETED {
             return Ok(None);
         }
         let event: K::Event = rmp_serde::from_slice(payload).map_err(text)?;
-        let mut body = current.clone();
+        let mut body = Self::body(&*before.body).clone();
         K::evolve(&mut body.status, &event, header.at);
-        Ok(Some(body))
+        Ok(Some((body, before.refs.clone())))
     }
 }
 
@@ -383,20 +388,15 @@ impl<K: Resource> Untyped for Twin<K> {
         project: Option<crate::object::ProjectName>,
     ) -> Result<Option<Object>, FoldError> {
         let fail = |why: String| FoldError { kind: header.kind, event: header.event.clone(), why };
-        if !self.events().contains(&header.event.as_str()) {
+        let event = header.event.as_str();
+        if !([APPLIED, DELETED].contains(&event) || <K::Event as NamedEvent>::NAMES.contains(&event)) {
             return Err(fail("this program knows no such event".to_owned()));
         }
         if let Some(other) = before.filter(|object| object.meta.kind != K::KIND) {
             return Err(fail(format!("the object is a {}", other.meta.kind)));
         }
         let payload = &*upcast::current(header, payload).map_err(|error| fail(error.to_string()))?;
-        let Some(body) = Self::fold_next(before, header, payload).map_err(fail)? else { return Ok(None) };
-        let refs = if header.event == APPLIED {
-            let applied: Applied<K> = rmp_serde::from_slice(payload).map_err(|error| fail(error.to_string()))?;
-            applied.refs.into()
-        } else {
-            before.map(|object| object.refs.clone()).unwrap_or_default()
-        };
+        let Some((body, refs)) = Self::fold_next(before, header, payload).map_err(fail)? else { return Ok(None) };
         Ok(Some(Object { meta: meta_after(before, header, project), body: Arc::new(body), refs }))
     }
 }

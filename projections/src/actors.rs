@@ -3,12 +3,26 @@ use std::sync::Arc;
 
 use imbl::{HashMap, Vector};
 use mcpctl_core::actor::Actor;
+use serde::{Deserialize, Serialize};
 
 /// All identities that the past speaks of.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(from = "Vector<Arc<Actor>>", into = "Vector<Arc<Actor>>")]
 pub(crate) struct Actors {
     numbers: HashMap<Arc<Actor>, u64>,
     all: Vector<Arc<Actor>>,
+}
+
+impl From<Vector<Arc<Actor>>> for Actors {
+    fn from(all: Vector<Arc<Actor>>) -> Self {
+        Self { numbers: all.iter().cloned().zip(0..).collect(), all }
+    }
+}
+
+impl From<Actors> for Vector<Arc<Actor>> {
+    fn from(actors: Actors) -> Self {
+        actors.all
+    }
 }
 
 impl Actors {

@@ -2,6 +2,7 @@
 use std::sync::Arc;
 
 use mcpctl_core::ids::Seq;
+use serde::{Deserialize, Serialize};
 
 use crate::varint;
 
@@ -11,17 +12,18 @@ const BLOCK: u64 = 64;
 const GROWTH: usize = 64;
 
 /// The versions that are over, oldest first.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Chain {
     closed: Vec<Arc<Block>>,
     open: Block,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Block {
     first: Seq,
     last: Seq,
     count: u64,
+    #[serde(with = "serde_bytes")]
     bytes: Vec<u8>,
 }
 

@@ -10,6 +10,7 @@ use mcpctl_core::kinds::Kind;
 use mcpctl_core::name::Name;
 use mcpctl_core::object::{Meta, Object, ProjectName};
 use mcpctl_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::actors::Actors;
 use crate::chain::{Chain, Former};
@@ -18,7 +19,7 @@ use crate::tables::NameKey;
 use crate::times::Times;
 
 /// All that is over.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct History {
     pub(crate) times: Times,
     actors: Actors,
@@ -33,6 +34,7 @@ pub(crate) struct History {
 }
 
 /// What stays of an object that is gone, beside its versions.
+#[derive(Serialize, Deserialize)]
 struct Gone {
     kind: Kind,
     name: Name,
@@ -42,8 +44,9 @@ struct Gone {
     at: Seq,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 struct EndedGrant {
+    #[serde(with = "crate::permission_image")]
     permission: Permission,
     from: Seq,
     until: Seq,
@@ -51,7 +54,7 @@ struct EndedGrant {
     grantor: u64,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 struct EndedMembership {
     group: Uid,
     from: Seq,

@@ -5,6 +5,8 @@ mod chain;
 mod grants;
 mod grown;
 mod history;
+mod image;
+mod permission_image;
 pub mod replay;
 mod state;
 mod tables;
@@ -13,4 +15,5 @@ mod turns;
 mod varint;
 
 pub use as_of::AsOf;
+pub use image::{IMAGE_FORMAT, ImageError};
 pub use state::{Fold, State};

@@ -26,12 +26,12 @@ pub struct State {
     seq: Seq,
     last_at: Timestamp,
     head: Digest,
-    tables: Tables,
+    pub(crate) tables: Tables,
     pub(crate) grants: Grants,
     pub(crate) history: History,
-    requests: OrdMap<(Uid, RequestId), (Seq, Seq)>,
+    pub(crate) requests: OrdMap<(Uid, RequestId), (Seq, Seq)>,
     request_order: OrdMap<Seq, (Uid, RequestId)>,
-    due: OrdMap<(Timestamp, Uid), ()>,
+    pub(crate) due: OrdMap<(Timestamp, Uid), ()>,
 }
 
 /// What an event changed, for those who follow.
@@ -98,13 +98,23 @@ impl State {
         let Some(request) = &header.request else { return };
         let key = (header.actor.uid, request.clone());
         let (first, _) = self.requests.get(&key).copied().unwrap_or((header.seq, header.seq));
-        self.requests.insert(key.clone(), (first, header.seq));
-        self.request_order.insert(first, key);
+        let (actor, request) = key;
+        self.recall_request(actor, request, first, header.seq);
         while self.request_order.len() > REQUESTS_MAX {
             let Some((oldest, key)) = self.request_order.get_min().cloned() else { break };
             self.request_order.remove(&oldest);
             self.requests.remove(&key);
         }
+    }
+
+    /// Takes note of a request that caused these events.
+    pub(crate) fn recall_request(&mut self, actor: Uid, request: RequestId, first: Seq, last: Seq) {
+        self.requests.insert((actor, request.clone()), (first, last));
+        self.request_order.insert(first, (actor, request));
+    }
+
+    pub(crate) fn set_place(&mut self, seq: Seq, last_at: Timestamp, head: Digest) {
+        (self.seq, self.last_at, self.head) = (seq, last_at, head);
     }
 
     /// First and last seq of the events that an actor's request caused, if it is among the last ones.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use imbl::Vector;
 use mcpctl_core::ids::Seq;
 use mcpctl_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::varint;
 
@@ -11,18 +12,19 @@ use crate::varint;
 const BLOCK: u64 = 256;
 
 /// The moments of all events, in order. Time never goes back in the log.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Times {
     closed: Vector<Arc<Block>>,
     open: Arc<Block>,
 }
 
 /// A first moment, and how much later each of the others is than the one before.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Block {
     first_ms: u64,
     last_ms: u64,
     count: u64,
+    #[serde(with = "serde_bytes")]
     later: Vec<u8>,
 }
 

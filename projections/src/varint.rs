@@ -8,7 +8,7 @@ pub(crate) fn put(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
-/// Takes a number from the front. The bytes were written by [`put`], in this process.
+/// Takes a number from the front. The bytes were written by [`put`].
 pub(crate) fn take(bytes: &mut &[u8]) -> u64 {
     let (mut number, mut shift) = (0, 0);
     while let Some((first, rest)) = bytes.split_first() {

@@ -18,7 +18,7 @@ use crate::{folder, median};
 /// So many callers, each of which sends the next mutation when the last was answered.
 pub fn run(writers: usize, long: Duration) -> Figures {
     let folder = folder();
-    let log = DurableLog::open(folder.path(), OpenOptions::default(), &mut |_, _| Ok(())).unwrap();
+    let log = DurableLog::open(folder.path(), OpenOptions::default(), &mut |_| Ok(())).unwrap();
     let (writer, thread) = Writer::start(Box::new(log), Published::new(State::default())).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let latencies: Vec<f64> = runtime.block_on(async {

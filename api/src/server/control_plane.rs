@@ -3,11 +3,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcpctl_core::ids::Digest;
-use mcpctl_core::log::durable::{DurableLog, OpenOptions};
 use mcpctl_core::log::{EventLog, LogError};
-use mcpctl_core::record::Record;
-use mcpctl_projections::State;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,6 +17,8 @@ use super::plane_local::LocalPlane;
 use super::published::Published;
 use super::rate_limit::RateLimits;
 use super::router::router;
+use super::snapshot::{self, Snapshots, this_program};
+use super::start::open_log;
 use super::writer::{Writer, WriterThread};
 use super::{clock, embedded, listener, metrics, prepare, reconcile};
 use crate::upstream::{Fleet, FleetLimits};
@@ -51,6 +49,7 @@ pub struct ControlPlane {
     tasks: TaskTracker,
     stop: CancellationToken,
     writer_thread: WriterThread,
+    snapshots: Arc<Snapshots>,
 }
 
 impl ControlPlane {
@@ -71,8 +70,10 @@ impl ControlPlane {
         around: impl FnOnce(Box<dyn EventLog>) -> Box<dyn EventLog>,
     ) -> Result<Self, OpenError> {
         data_folder::prepare(data)?;
-        let (log, state) = open_log(&data.join("log"))?;
         let sealed = Arc::new(SealedStore::open(data)?);
+        let key = sealed.derive("mcpctl snapshot of the state 1");
+        let snapshots = Arc::new(Snapshots::new(data.join("snapshot"), key, this_program()));
+        let (log, state) = open_log(&data.join("log"), &snapshots)?;
         let shredded = sealed.shred_all_but(&prepare::live_commitments(&state))?;
         if shredded > 0 {
             tracing::info!(shredded, "shredded sealed values that the log does not speak of");
@@ -100,7 +101,7 @@ impl ControlPlane {
             fleet,
             plane,
         });
-        let control = Self { app, tasks: TaskTracker::new(), stop, writer_thread };
+        let control = Self { app, tasks: TaskTracker::new(), stop, writer_thread, snapshots };
         control.start_tasks();
         Ok(control)
     }
@@ -123,6 +124,8 @@ impl ControlPlane {
         self.tasks.spawn(reconcile::follow(app.clone(), stop.clone()));
         self.tasks.spawn(app.plane.clone().follow(stop.clone()));
         self.tasks.spawn(expire(app.clone(), stop.clone()));
+        self.tasks.spawn(app.writer.clone().keep_writable(stop.clone()));
+        self.tasks.spawn(snapshot::keep(self.snapshots.clone(), app.published.clone(), stop.clone()));
     }
 
     /// Serves the API until stopped, then lets running requests end, within a limit.
@@ -139,23 +142,14 @@ impl ControlPlane {
         self.app.fleet.stop_all().await;
         self.tasks.close();
         let _ = tokio::time::timeout(DRAIN, self.tasks.wait()).await;
+        let last = self.app.published.clone();
         drop(self.app);
-        let joined = tokio::task::spawn_blocking(move || self.writer_thread.join());
+        let joined = tokio::task::spawn_blocking(move || {
+            self.writer_thread.join();
+            self.snapshots.close(&last.load());
+        });
         let _ = tokio::time::timeout(DRAIN, joined).await;
     }
-}
-
-/// Opens the log and folds it, in one reading.
-fn open_log(dir: &Path) -> Result<(DurableLog, State), OpenError> {
-    let mut state = State::default();
-    let log = DurableLog::open(dir, OpenOptions::default(), &mut |seq, bytes| {
-        let record = Record::load(bytes).map_err(|source| LogError::Record { seq, source })?;
-        let folded = state.fold(&record, Digest::blake3(bytes));
-        folded
-            .map(drop)
-            .map_err(|error| LogError::Index { what: format!("the event at seq {seq} does not fold: {error}") })
-    })?;
-    Ok((log, state))
 }
 
 /// Has events appended when they are due (expiry): sleeps until the next, or until the state changes.

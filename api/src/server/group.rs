@@ -88,6 +88,8 @@ impl Group {
     pub(super) fn take(&mut self, message: Message) {
         match message {
             Message::Due => self.take_due(),
+            // Asked again in a moment, when no group is under way.
+            Message::Recover => {}
             Message::Do(job) => self.take_job(job),
         }
     }

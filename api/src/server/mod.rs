@@ -32,6 +32,8 @@ mod questions;
 pub mod rate_limit;
 mod reconcile;
 mod router;
+pub mod snapshot;
+pub mod start;
 mod table;
 mod target;
 #[cfg(test)]

@@ -13,11 +13,14 @@ use mcpctl_core::object::Object;
 use mcpctl_core::refusal::Refusal;
 use mcpctl_projections::State;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::group::Group;
 use super::process::chain;
 use super::published::Published;
 
+/// How often a log that takes no writes is tried again.
+const RECOVER_EVERY: Duration = Duration::from_secs(1);
 /// Commands that may wait; one more waits outside, up to [`QUEUE_WAIT`].
 const QUEUE: usize = 1024;
 /// Most commands, or batches of commands, that share one sync.
@@ -98,6 +101,7 @@ pub(super) struct Job {
 pub(super) enum Message {
     Do(Job),
     Due,
+    Recover,
 }
 
 /// The way to the writer. Cheap to clone.
@@ -195,6 +199,20 @@ impl Writer {
         self.send(submissions, None, true).await
     }
 
+    /// Has the writer try the disk again, as long as the log takes no writes, until stopped.
+    pub(super) async fn keep_writable(self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(RECOVER_EVERY) => {}
+            }
+            let broken = self.figures.broken.lock().is_some();
+            if broken {
+                let _ = self.queue.send_timeout(Message::Recover, QUEUE_WAIT).await;
+            }
+        }
+    }
+
     /// Has the writer look for events that are due.
     pub(super) async fn look_for_due(&self) {
         let _ = self.queue.send_timeout(Message::Due, QUEUE_WAIT).await;
@@ -221,6 +239,10 @@ struct Room {
 impl Room {
     fn run(mut self, mut jobs: mpsc::Receiver<Message>) {
         while let Some(first) = jobs.blocking_recv() {
+            if matches!(first, Message::Recover) {
+                self.recover();
+                continue;
+            }
             let mut group = Group::on((*self.published.load()).clone());
             group.take(first);
             for _ in 1..GROUP_MAX {
@@ -247,6 +269,20 @@ impl Room {
         *self.figures.broken.lock() = None;
         self.published.publish(Arc::new(group.state().clone()));
         group.answer();
+    }
+
+    /// What failed was not appended: once the log is sure of its end and has space again, writing goes on.
+    fn recover(&mut self) {
+        let recovered = self.log.recover();
+        let mut broken = self.figures.broken.lock();
+        match recovered {
+            Ok(()) if broken.is_some() => {
+                tracing::info!("the log takes writes again");
+                *broken = None;
+            }
+            Ok(()) => {}
+            Err(error) => *broken = Some(chain(&error)),
+        }
     }
 
     /// Nothing of the group became true: the state is thrown away with it.

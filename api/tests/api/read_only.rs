@@ -31,6 +31,12 @@ impl EventLog for Failing {
         }
         self.log.append(batch)
     }
+    fn recover(&mut self) -> Result<(), LogError> {
+        if self.fails.load(Ordering::Relaxed) {
+            return Err(LogError::Broken { why: "no space left on device".to_owned() });
+        }
+        self.log.recover()
+    }
     fn reader(&self) -> Arc<dyn LogReader> {
         self.log.reader()
     }
@@ -63,5 +69,26 @@ async fn a_log_that_fails_makes_everything_read_only_until_it_does_not() {
     fails.store(false, Ordering::Relaxed);
     house.put("/servers/b", json!({ "externalUrl": "https://example.com/mcp" })).await.is(201);
     assert_eq!(house.get("/status").await.json()["log"], "ok");
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_has_space_again_says_so_before_anybody_writes() {
+    let fails = Arc::new(AtomicBool::new(false));
+    let failing = fails.clone();
+    let house = House::around(tempfile::tempdir().unwrap(), |log| Failing::around(log, failing)).await;
+    fails.store(true, Ordering::Relaxed);
+    house.put("/servers/a", json!({ "externalUrl": "https://example.com/mcp" })).await.problem(503);
+    let health = || async { house.by(None, "GET", "/healthz").send().await.json()["status"].clone() };
+    assert_eq!(health().await, "read-only");
+    let metrics = house.by(None, "GET", "/metrics").send().await.text;
+    assert!(metrics.contains("mcpctl_log_writable 0"), "{metrics}");
+    fails.store(false, Ordering::Relaxed);
+    let until = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    while health().await != "ok" {
+        assert!(tokio::time::Instant::now() < until, "it was not tried again");
+        tokio::task::yield_now().await;
+    }
+    house.put("/servers/a", json!({ "externalUrl": "https://example.com/mcp" })).await.is(201);
     house.stop().await;
 }

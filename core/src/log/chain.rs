@@ -3,7 +3,7 @@ use serde::Deserialize;
 
 use super::LogError;
 use crate::ids::{Digest, Seq, Uid};
-use crate::record::{RECORD_VERSION, RecordError, StoredRecord};
+use crate::record::{Header, RECORD_VERSION, RecordError, StoredRecord};
 
 /// The little that the log itself reads of a record: it must not fail on kinds and events that it does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -15,6 +15,11 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// The link of a record that was decoded.
+    pub(super) const fn of(header: &Header) -> Self {
+        Self { v: header.v, seq: header.seq, object: header.object, prev: header.prev }
+    }
+
     /// Reads the link of a stored record.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, RecordError> {
         #[derive(Deserialize)]
@@ -37,11 +42,17 @@ impl Chain {
     /// Follows one record further.
     pub(super) fn follow(&mut self, seq: Seq, bytes: &[u8]) -> Result<Link, LogError> {
         let link = Link::read(bytes).map_err(|source| LogError::Record { seq, source })?;
+        self.follow_link(seq, &link, Digest::blake3(bytes))?;
+        Ok(link)
+    }
+
+    /// The same for a record whose link and hash are known.
+    pub(super) fn follow_link(&mut self, seq: Seq, link: &Link, hash: Digest) -> Result<(), LogError> {
         if seq != self.seq.next() || link.seq != seq || link.prev != self.hash {
             return Err(LogError::Unchained { seq });
         }
-        *self = Self { seq, hash: Digest::blake3(bytes) };
-        Ok(link)
+        *self = Self { seq, hash };
+        Ok(())
     }
 
     /// Follows a batch that is to be appended: what would not hold when it is read again is not written.

@@ -9,9 +9,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::catch_up::{self, CatchUp};
 use super::chain::{Chain, Link};
+use super::checked::Checked;
+use super::disk::{Disk, RealDisk};
 use super::journal::{Journal, JournalOptions, Sync};
 use super::journal_reader::JournalReader;
 use super::lock::DirLock;
+use super::pipeline::{self, Found};
 use super::segment::failed;
 use super::sled_index::{IndexError, Indexed, SledIndex};
 use super::{EventLog, LogError, LogReader};
@@ -19,14 +22,24 @@ use crate::ids::{Digest, Seq, Uid};
 use crate::record::StoredRecord;
 
 /// How the log is kept.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct OpenOptions {
     /// How its journal is kept. Every batch is synced, whatever stands there.
     pub journal: JournalOptions,
+    /// Records up to there are checked and not decoded: what they come to is known from elsewhere (a snapshot).
+    pub decode_after: Seq,
+    /// Where its journal writes.
+    pub disk: &'static dyn Disk,
 }
 
-/// What an open calls for every record: its seq and its stored bytes.
-pub type EachRecord<'a> = dyn FnMut(Seq, &[u8]) -> Result<(), LogError> + 'a;
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self { journal: JournalOptions::default(), decode_after: Seq(0), disk: &RealDisk }
+    }
+}
+
+/// What an open calls for every record.
+pub type EachRecord<'a> = dyn FnMut(Checked<'_>) -> Result<(), LogError> + 'a;
 
 /// The event log on disk.
 pub struct DurableLog {
@@ -48,19 +61,21 @@ impl DurableLog {
         let lock = DirLock::take(dir)?;
         let mut catch_up = CatchUp::begin(dir);
         let mut chain = Chain::default();
+        let (decode_after, disk) = (options.decode_after, options.disk);
         // A chain that begins later than at seq 1 does not hold, so a missing first segment is noticed as well.
         let options = JournalOptions { sync: Sync::EachBatch, ..options.journal };
-        let journal = Journal::open_locked(dir, lock, options, &mut |entry| {
-            let link = chain.follow(entry.seq, entry.record).map_err(|error| match error {
-                LogError::Unchained { seq } => {
-                    let what =
-                        format!("the record at seq {seq} does not follow from the one before it (chain of hashes)");
-                    LogError::Corrupt { path: entry.path.to_owned(), offset: entry.offset, what }
-                }
-                other => other,
+        let read = |each: &mut pipeline::EachEntry<'_>| Journal::open_locked(dir, lock, options, disk, each);
+        let journal = pipeline::run(read, decode_after, &mut |found| {
+            let Found { seq, bytes, path, offset, hash, decoded } = found;
+            let decoded = decoded.map_err(|source| LogError::Record { seq, source })?;
+            let link = decoded.link();
+            chain.follow_link(seq, &link, hash).map_err(|error| LogError::Corrupt {
+                path: path.to_owned(),
+                offset,
+                what: error.to_string(),
             })?;
-            catch_up.see(&link, entry.record);
-            each(entry.seq, entry.record)
+            catch_up.see(&link, bytes);
+            each(Checked { seq, bytes, hash, decoded })
         })?;
         let index = catch_up.finish(chain, &journal.reader())?;
         let reader =
@@ -84,6 +99,10 @@ impl EventLog for DurableLog {
         self.chain = chain;
         self.reader.head.store(chain.seq.0, Ordering::Release);
         Ok(())
+    }
+
+    fn recover(&mut self) -> Result<(), LogError> {
+        self.journal.recover()
     }
 
     fn reader(&self) -> Arc<dyn LogReader> {

@@ -10,9 +10,11 @@ type List = Vec<(u128, StoredRecord)>;
 
 fn open(dir: &Path) -> Result<DurableLog, LogError> {
     let mut seen = Vec::new();
-    let log = DurableLog::open(dir, SMALL, &mut |seq, bytes| {
-        assert_eq!(seq.0, seen.len() as u64 + 1);
-        seen.push(bytes.to_vec());
+    let log = DurableLog::open(dir, SMALL, &mut |checked| {
+        assert_eq!(checked.seq.0, seen.len() as u64 + 1);
+        assert_eq!(checked.hash, Digest::blake3(checked.bytes));
+        seen.push(checked.bytes.to_vec());
+        assert_eq!(checked.record()?.store().unwrap().bytes, seen[seen.len() - 1]);
         Ok(())
     })?;
     assert_eq!(log.head().0.0, seen.len() as u64);
@@ -233,7 +235,9 @@ fn a_second_open_is_refused_and_leaves_the_index_alone() {
 fn a_refusal_of_the_caller_stops_the_open() {
     let dir = tempfile::tempdir().unwrap();
     let list = written(dir.path(), &events(2));
-    let refuse = &mut |seq: Seq, _: &[u8]| if seq == Seq(2) { Err(LogError::Unchained { seq }) } else { Ok(()) };
+    let refuse = &mut |Checked { seq, .. }: Checked<'_>| {
+        if seq == Seq(2) { Err(LogError::Unchained { seq }) } else { Ok(()) }
+    };
     let error = DurableLog::open(dir.path(), SMALL, refuse).err().expect("the caller refused");
     assert!(matches!(error, LogError::Unchained { seq: Seq(2) }), "{error}");
     check(&open(dir.path()).unwrap(), &list);

@@ -4,11 +4,12 @@
 //! sync has no metadata to write. What a crash may leave is described in `frame.rs` and judged in `tail.rs`; a torn
 //! tail is cut off by the first append, so that opening changes nothing.
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::LogError;
+use super::disk::{Disk, RealDisk};
 use super::frame;
 use super::journal_reader::{JournalReader, JournalSync};
 use super::lock::DirLock;
@@ -49,25 +50,36 @@ impl Default for JournalOptions {
 #[derive(Debug)]
 pub struct Journal {
     dir: PathBuf,
-    options: JournalOptions,
-    active: Option<Active>,
-    next: Seq,
-    positions: Arc<Positions>,
+    pub(super) options: JournalOptions,
+    pub(super) disk: &'static dyn Disk,
+    pub(super) active: Option<Active>,
+    pub(super) next: Seq,
+    pub(super) positions: Arc<Positions>,
     frames: Vec<u8>,
     places: Vec<u64>,
     _lock: DirLock,
 }
 
 #[derive(Debug)]
-struct Active {
-    path: PathBuf,
-    file: Arc<File>,
+pub(super) struct Active {
+    pub(super) path: PathBuf,
+    pub(super) file: Arc<File>,
     /// End of the last whole batch.
-    end: u64,
+    pub(super) end: u64,
     /// End of the space that is known to be zeros.
     ahead: u64,
     /// Whether what follows `end` must be cut off before anything is written there.
     torn: bool,
+}
+
+impl Active {
+    /// Cuts off what follows the last whole batch, durably.
+    pub(super) fn cut(&mut self, disk: &dyn Disk) -> io::Result<()> {
+        disk.set_len(&self.path, &self.file, self.end)?;
+        disk.sync_all(&self.path, &self.file)?;
+        (self.torn, self.ahead) = (false, self.end);
+        Ok(())
+    }
 }
 
 impl Journal {
@@ -81,7 +93,7 @@ impl Journal {
         each: &mut dyn FnMut(Entry<'_>) -> Result<(), LogError>,
     ) -> Result<Self, LogError> {
         std::fs::create_dir_all(dir).map_err(failed("create", dir))?;
-        Self::open_locked(dir, DirLock::take(dir)?, options, each)
+        Self::open_locked(dir, DirLock::take(dir)?, options, &RealDisk, each)
     }
 
     /// Opens the journal in a folder whose lock is held.
@@ -89,18 +101,20 @@ impl Journal {
         dir: &Path,
         lock: DirLock,
         options: JournalOptions,
+        disk: &'static dyn Disk,
         each: &mut dyn FnMut(Entry<'_>) -> Result<(), LogError>,
     ) -> Result<Self, LogError> {
         let found = scan(dir, each)?;
         let active = found.active()?;
-        let positions = Arc::new(Positions::new(dir.to_owned(), found.segments, Seq(found.next.0 - 1)));
+        let positions = Arc::new(Positions::new(dir.to_owned(), disk, found.segments, Seq(found.next.0 - 1)));
         if let Some(active) = &active {
             // What a killed process had written may still be on its way to the disk.
-            active.file.sync_data().map_err(failed("sync", &active.path))?;
+            disk.sync_data(&active.path, &active.file).map_err(failed("sync", &active.path))?;
             positions.activate(active.path.clone(), Arc::clone(&active.file));
         }
         let (frames, places) = (Vec::new(), Vec::new());
-        Ok(Self { dir: dir.to_owned(), options, active, next: found.next, positions, frames, places, _lock: lock })
+        let (dir, next) = (dir.to_owned(), found.next);
+        Ok(Self { dir, options, disk, active, next, positions, frames, places, _lock: lock })
     }
 
     /// Seq of the last record.
@@ -135,7 +149,7 @@ impl Journal {
         if count == 0 {
             return Ok(());
         }
-        self.make_room()?;
+        self.make_room(self.frames.len() as u64)?;
         let result = self.write(count);
         result.inspect_err(|error| self.positions.break_off(error))
     }
@@ -162,8 +176,7 @@ impl Journal {
 
     /// Sees to a segment with zeros where the batch goes. Failing here leaves everything as it was: no space today
     /// may be space tomorrow.
-    fn make_room(&mut self) -> Result<(), LogError> {
-        let needed = self.frames.len() as u64;
+    pub(super) fn make_room(&mut self, needed: u64) -> Result<(), LogError> {
         let full =
             |active: &Active| active.end > SEGMENT_HEAD_BYTES && active.end + needed > self.options.segment_bytes;
         if self.active.as_ref().is_some_and(full) {
@@ -175,15 +188,13 @@ impl Journal {
         let active = self.active.as_mut().expect("a segment was begun just now");
         if active.torn {
             // Durable before anything is written there, or else a second crash might put new frames in front of old ones.
-            let cut = active.file.set_len(active.end).and_then(|()| active.file.sync_all());
-            cut.map_err(failed("cut the torn end off", &active.path))?;
-            active.torn = false;
-            active.ahead = active.end;
+            active.cut(self.disk).map_err(failed("cut the torn end off", &active.path))?;
         }
         let end = active.end + needed;
         if end > active.ahead {
             let zeros = end - active.ahead + self.options.ahead_bytes;
-            segment::write_zeros(&active.file, active.ahead, zeros).map_err(failed("write", &active.path))?;
+            let written = segment::write_zeros(self.disk, &active.path, &active.file, active.ahead, zeros);
+            written.map_err(failed("write", &active.path))?;
             active.ahead += zeros;
         }
         Ok(())
@@ -192,8 +203,8 @@ impl Journal {
     /// Makes the active segment durable and cuts off the space it does not need.
     fn seal(&mut self) -> Result<(), LogError> {
         self.positions.sync()?;
-        if let Some(active) = &self.active {
-            let cut = active.file.set_len(active.end).and_then(|()| active.file.sync_all());
+        if let Some(active) = &mut self.active {
+            let cut = active.cut(self.disk);
             cut.map_err(failed("sync", &active.path)).inspect_err(|error| self.positions.break_off(error))?;
         }
         self.active = None;
@@ -202,7 +213,7 @@ impl Journal {
 
     fn begin_segment(&mut self) -> Result<(), LogError> {
         let zeros = self.options.ahead_bytes;
-        let file = Arc::new(segment::create(&self.dir, self.next, zeros)?);
+        let file = Arc::new(segment::create(self.disk, &self.dir, self.next, zeros)?);
         let path = segment::path_of(&self.dir, self.next);
         self.positions.begin(Segment::new(self.next, SEGMENT_HEAD_BYTES));
         self.positions.activate(path.clone(), Arc::clone(&file));
@@ -213,9 +224,10 @@ impl Journal {
 
     fn write(&mut self, count: u64) -> Result<(), LogError> {
         let active = self.active.as_mut().expect("room was made before");
-        active.file.write_all_at(&self.frames, active.end).map_err(failed("write", &active.path))?;
+        let written = self.disk.write_at(&active.path, &active.file, &self.frames, active.end);
+        written.map_err(failed("write", &active.path))?;
         if self.options.sync == Sync::EachBatch {
-            active.file.sync_data().map_err(failed("sync", &active.path))?;
+            self.disk.sync_data(&active.path, &active.file).map_err(failed("sync", &active.path))?;
         }
         self.places.iter_mut().for_each(|place| *place += active.end);
         active.end += self.frames.len() as u64;

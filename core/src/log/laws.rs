@@ -1,6 +1,7 @@
 //! What every engine of the log promises, against a list that anybody can check by eye.
 use proptest::prelude::*;
 
+use super::disk::RealDisk;
 use super::durable::{DurableLog, OpenOptions};
 use super::journal::{JournalOptions, Sync};
 use super::memory::MemoryLog;
@@ -13,8 +14,11 @@ use crate::record::{Authz, AuthzMode, Header, RECORD_VERSION, Record, StoredReco
 use crate::time::Timestamp;
 
 /// Segments so small that a few records fill one.
-pub(super) const SMALL: OpenOptions =
-    OpenOptions { journal: JournalOptions { segment_bytes: 4096, ahead_bytes: 1024, sync: Sync::EachBatch } };
+pub(super) const SMALL: OpenOptions = OpenOptions {
+    journal: JournalOptions { segment_bytes: 4096, ahead_bytes: 1024, sync: Sync::EachBatch },
+    decode_after: Seq(0),
+    disk: &RealDisk,
+};
 
 /// Objects and payloads, in batches.
 pub(super) type Batches = Vec<Vec<(u128, Vec<u8>)>>;
@@ -112,7 +116,7 @@ pub(super) fn check_reader(reader: &dyn LogReader, list: &[(u128, StoredRecord)]
 fn both(test: &dyn Fn(&mut dyn EventLog)) {
     test(&mut MemoryLog::default());
     let dir = tempfile::tempdir().unwrap();
-    test(&mut DurableLog::open(dir.path(), SMALL, &mut |_, _| Ok(())).unwrap());
+    test(&mut DurableLog::open(dir.path(), SMALL, &mut |_| Ok(())).unwrap());
 }
 
 proptest! {

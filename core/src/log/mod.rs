@@ -1,6 +1,12 @@
 //! The event log: what every engine must do, whatever it stores on.
 mod catch_up;
 mod chain;
+mod checked;
+pub mod disk;
+#[cfg(test)]
+mod disk_model;
+#[cfg(test)]
+mod disk_tests;
 pub mod durable;
 mod frame;
 pub mod journal;
@@ -11,12 +17,15 @@ mod journal_tests;
 mod laws;
 mod lock;
 pub mod memory;
+mod pipeline;
 mod positions;
+mod recovery;
 mod segment;
 mod sled_index;
 mod tail;
 mod walk;
 
+pub use checked::Checked;
 pub use journal_reader::{JournalReader, JournalSync};
 pub use walk::Entry;
 
@@ -37,6 +46,15 @@ pub trait EventLog: Send {
     /// # Errors
     /// See [`LogError`].
     fn append(&mut self, batch: &[StoredRecord]) -> Result<(), LogError>;
+
+    /// After a failure: makes sure of what is durable and that there is space for more, so that the next append may
+    /// succeed. What failed was not appended, and is not found by a later open.
+    ///
+    /// # Errors
+    /// When the log takes no writes still.
+    fn recover(&mut self) -> Result<(), LogError> {
+        Ok(())
+    }
 
     /// The reading side, to be shared freely.
     fn reader(&self) -> Arc<dyn LogReader>;

@@ -2,9 +2,10 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::LogError;
+use super::disk::Disk;
 use super::segment::{failed, path_of};
 use crate::ids::Seq;
 
@@ -44,22 +45,24 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Positions {
     dir: PathBuf,
+    disk: &'static dyn Disk,
     segments: RwLock<Vec<Segment>>,
     written: AtomicU64,
     durable: AtomicU64,
     active: Mutex<Option<(PathBuf, Arc<File>)>>,
-    broken: OnceLock<String>,
+    broken: Mutex<Option<String>>,
 }
 
 impl Positions {
-    pub(super) fn new(dir: PathBuf, segments: Vec<Segment>, head: Seq) -> Self {
+    pub(super) fn new(dir: PathBuf, disk: &'static dyn Disk, segments: Vec<Segment>, head: Seq) -> Self {
         Self {
             dir,
+            disk,
             segments: RwLock::new(segments),
             written: AtomicU64::new(head.0),
             durable: AtomicU64::new(head.0),
             active: Mutex::new(None),
-            broken: OnceLock::new(),
+            broken: Mutex::new(None),
         }
     }
 
@@ -74,6 +77,11 @@ impl Positions {
     /// First seq that can be read.
     pub(super) fn first(&self) -> Option<Seq> {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).first().map(|segment| segment.first)
+    }
+
+    /// First seq of the last segment.
+    pub(super) fn first_of_last(&self) -> Option<Seq> {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).last().map(|segment| segment.first)
     }
 
     /// A new segment takes the writes from now on.
@@ -115,7 +123,8 @@ impl Positions {
         }
         let active = self.active.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((path, file)) = active {
-            file.sync_data().map_err(failed("sync", &path)).inspect_err(|error| self.break_off(error))?;
+            let synced = self.disk.sync_data(&path, &file).map_err(failed("sync", &path));
+            synced.inspect_err(|error| self.break_off(error))?;
         }
         self.confirm(written);
         Ok(written)
@@ -128,12 +137,17 @@ impl Positions {
             other => other.to_string(),
         };
         // A second failure adds nothing to the first.
-        let _ = self.broken.set(why);
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+    }
+
+    /// What is durable is known again.
+    pub(super) fn mend(&self) {
+        *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     pub(super) fn check(&self) -> Result<(), LogError> {
-        match self.broken.get() {
-            Some(why) => Err(LogError::Broken { why: why.clone() }),
+        match self.broken.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+            Some(why) => Err(LogError::Broken { why }),
             None => Ok(()),
         }
     }

@@ -5,10 +5,10 @@
 //! A segment is written under another name and renamed when its header is durable: a crash never leaves half a header.
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::LogError;
+use super::disk::Disk;
 use crate::ids::Seq;
 
 /// Format of the segments that this program writes.
@@ -43,21 +43,15 @@ fn first_of_name(name: &str) -> Option<Seq> {
 }
 
 /// Creates the segment that begins with `first`, with `zeros` bytes of space ahead, durable under its name.
-pub(super) fn create(dir: &Path, first: Seq, zeros: u64) -> Result<File, LogError> {
+pub(super) fn create(disk: &dyn Disk, dir: &Path, first: Seq, zeros: u64) -> Result<File, LogError> {
     let path = path_of(dir, first);
     let draft = path.with_extension("new");
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(&draft)
-        .map_err(failed("create", &draft))?;
-    file.write_all_at(&header(first), 0).map_err(failed("write", &draft))?;
-    write_zeros(&file, SEGMENT_HEAD_BYTES, zeros).map_err(failed("write", &draft))?;
-    file.sync_all().map_err(failed("sync", &draft))?;
-    std::fs::rename(&draft, &path).map_err(failed("rename to", &path))?;
-    sync_dir(dir)?;
+    let file = disk.create(&draft).map_err(failed("create", &draft))?;
+    disk.write_at(&draft, &file, &header(first), 0).map_err(failed("write", &draft))?;
+    write_zeros(disk, &draft, &file, SEGMENT_HEAD_BYTES, zeros).map_err(failed("write", &draft))?;
+    disk.sync_all(&draft, &file).map_err(failed("sync", &draft))?;
+    disk.rename(&draft, &path).map_err(failed("rename to", &path))?;
+    disk.sync_dir(dir).map_err(failed("sync", dir))?;
     Ok(file)
 }
 
@@ -67,20 +61,15 @@ pub(super) fn open(path: &Path) -> Result<File, LogError> {
 }
 
 /// Writes `count` zeros, so that a later sync has no metadata to write.
-pub(super) fn write_zeros(file: &File, from: u64, count: u64) -> io::Result<()> {
+pub(super) fn write_zeros(disk: &dyn Disk, path: &Path, file: &File, from: u64, count: u64) -> io::Result<()> {
     static CHUNK: [u8; 64 * 1024] = [0; 64 * 1024];
     let mut at = from;
     while at < from + count {
         let now = (from + count - at).min(CHUNK.len() as u64);
-        file.write_all_at(&CHUNK[..usize::try_from(now).unwrap_or(CHUNK.len())], at)?;
+        disk.write_at(path, file, &CHUNK[..usize::try_from(now).unwrap_or(CHUNK.len())], at)?;
         at += now;
     }
     Ok(())
-}
-
-/// Makes the names in a folder durable.
-pub(super) fn sync_dir(dir: &Path) -> Result<(), LogError> {
-    File::open(dir).and_then(|d| d.sync_all()).map_err(failed("sync", dir))
 }
 
 /// Turns an I/O error into one that names what was tried on which file.
@@ -121,6 +110,7 @@ pub(super) fn check_header(path: &Path, bytes: Option<&[u8]>, first: Seq) -> Res
 
 #[cfg(test)]
 mod tests {
+    use super::super::disk::RealDisk;
     use super::*;
 
     #[test]
@@ -129,8 +119,8 @@ mod tests {
         for name in ["lock", "index", "00000000000000000003.new", "3.segment", "x.segment"] {
             std::fs::write(dir.path().join(name), "").unwrap();
         }
-        create(dir.path(), Seq(200), 0).unwrap();
-        create(dir.path(), Seq(3), 0).unwrap();
+        create(&RealDisk, dir.path(), Seq(200), 0).unwrap();
+        create(&RealDisk, dir.path(), Seq(3), 0).unwrap();
         assert_eq!(list(dir.path()).unwrap(), [Seq(3), Seq(200)]);
     }
 

@@ -7,6 +7,7 @@ mod ceilings;
 mod difference;
 mod escalation;
 mod events;
+mod image;
 mod kinds;
 mod life;
 mod matrix;

@@ -18,14 +18,14 @@ use crate::town::Town;
 
 /// All identities, names and digests that ever were, to ask about each.
 #[derive(Default)]
-struct Ever {
+pub(crate) struct Ever {
     uids: BTreeSet<Uid>,
     names: BTreeSet<(Kind, Option<Uid>, Name)>,
     digests: BTreeSet<String>,
 }
 
 impl Ever {
-    fn in_log(records: &[Record]) -> Self {
+    pub(crate) fn in_log(records: &[Record]) -> Self {
         let (mut ever, mut state) = (Self::default(), State::default());
         for record in records {
             let header = &record.header;
@@ -44,7 +44,7 @@ fn whole(object: &Object) -> Value {
 }
 
 /// Everything that a world answers.
-fn told(world: &dyn World, ever: &Ever) -> Value {
+pub(crate) fn told(world: &dyn World, ever: &Ever) -> Value {
     let uids = |objects: Vec<&std::sync::Arc<Object>>| objects.iter().map(|object| object.meta.uid).collect::<Vec<_>>();
     let of_uid = |uid: &Uid| {
         json!([
@@ -102,7 +102,7 @@ fn assert_the_past_is_told_as_it_was(records: &[Record], last: &State) -> Result
 }
 
 /// Things that happen to the same few names again and again: logins, deletions, the same name as somebody else.
-fn churn(town: &mut Town, steps: &[u8]) {
+pub(crate) fn churn(town: &mut Town, steps: &[u8]) {
     let system = Actor::system("test");
     for step in steps {
         let email = USERS[usize::from(step % 3)];

@@ -1,0 +1,192 @@
+//! The snapshot of the state on disk: what lets a start skip the fold. A cache, and never more than that.
+//!
+//! A file is `mcpctl snapshot 1`, seq and chain hash of its last event, the program that wrote it, the image, and a
+//! keyed hash over all of it. Whatever does not fit (another program, a changed byte, a hash that the log does not have
+//! at that seq) is deleted, and the log is folded from its beginning. The key comes from the key file, so that whoever
+//! can write here, and can't read that, makes no state up. See `docs/decisions/0009-what-a-start-checks.md`.
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use mcpctl_core::ids::{Digest, Seq};
+use mcpctl_core::world::World as _;
+use mcpctl_projections::State;
+use subtle::ConstantTimeEq as _;
+use tokio_util::sync::CancellationToken;
+
+use super::published::Published;
+
+/// A new snapshot is written in the background when so many events came since the last one.
+pub const EVERY_EVENTS: u64 = 50_000;
+/// At the end one is written when at least so many came: folding fewer takes no time.
+pub const AT_END_EVENTS: u64 = 1_000;
+
+const MAGIC: &str = "mcpctl snapshot 1";
+const MAC_BYTES: usize = 32;
+const SUFFIX: &str = "snapshot";
+
+/// Why a snapshot is not used.
+#[derive(Debug, thiserror::Error)]
+enum Unfit {
+    #[error("it can't be read")]
+    Read(#[from] io::Error),
+    #[error("it is damaged, or was not written here")]
+    Damaged,
+    #[error("another program wrote it")]
+    OtherProgram,
+    #[error("its state does not decode")]
+    Image(#[from] mcpctl_projections::ImageError),
+}
+
+/// The snapshots of one data folder.
+pub struct Snapshots {
+    dir: PathBuf,
+    key: [u8; 32],
+    program: String,
+    last: AtomicU64,
+}
+
+impl Snapshots {
+    /// Snapshots in a folder, under a key of their own, for this program only.
+    #[must_use]
+    pub fn new(dir: PathBuf, key: [u8; 32], program: String) -> Self {
+        Self { dir, key, program, last: AtomicU64::new(0) }
+    }
+
+    /// The newest state that there is a snapshot of. What can't be used is named in a warning and deleted.
+    #[must_use]
+    pub fn newest(&self) -> Option<State> {
+        let mut found = self.files();
+        found.sort();
+        while let Some(path) = found.pop() {
+            match self.read(&path) {
+                Ok(state) => {
+                    self.last.store(state.seq().0, Ordering::Relaxed);
+                    return Some(state);
+                }
+                Err(why) => {
+                    tracing::warn!(path = %path.display(), %why, "a snapshot of the state is not used: the log is folded");
+                    let _ = fs::remove_file(&path);
+                }
+            }
+        }
+        None
+    }
+
+    /// Deletes all snapshots: the log says otherwise.
+    pub fn discard(&self) {
+        self.last.store(0, Ordering::Relaxed);
+        for path in self.files() {
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// Writes a snapshot of a state that is durable in the log, and deletes the older ones.
+    ///
+    /// # Errors
+    /// When the disk does not take it. Nothing depends on it.
+    pub fn write(&self, state: &State) -> io::Result<()> {
+        fs::create_dir_all(&self.dir)?;
+        let (path, older) = (self.dir.join(name_of(state.seq(), &state.head())), self.files());
+        let mut bytes = self.head_of(state.seq(), &state.head()).into_bytes();
+        bytes.extend(state.to_image());
+        let mac = blake3::keyed_hash(&self.key, &bytes);
+        bytes.extend_from_slice(mac.as_bytes());
+        let draft = path.with_extension("new");
+        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&draft, &path)?;
+        File::open(&self.dir)?.sync_all()?;
+        self.last.store(state.seq().0, Ordering::Relaxed);
+        older.iter().filter(|other| **other != path).for_each(|other| drop(fs::remove_file(other)));
+        Ok(())
+    }
+
+    fn lacks(&self, state: &State, events: u64) -> bool {
+        state.seq().0.saturating_sub(self.last.load(Ordering::Relaxed)) >= events
+    }
+
+    /// Writes one when there are at least so many events that the last one lacks.
+    fn write_after(&self, state: &State, events: u64) {
+        if !self.lacks(state, events) {
+            return;
+        }
+        match self.write(state) {
+            Ok(()) => tracing::info!(seq = %state.seq(), "wrote a snapshot of the state"),
+            Err(error) => {
+                // Not again at every event: the disk may be full.
+                self.last.store(state.seq().0, Ordering::Relaxed);
+                tracing::warn!(%error, "a snapshot of the state can't be written: the next start takes longer");
+            }
+        }
+    }
+
+    /// Writes the last one, at an orderly end.
+    pub fn close(&self, state: &State) {
+        self.write_after(state, AT_END_EVENTS);
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        entries.filter(|path| path.extension().is_some_and(|end| end == SUFFIX || end == "new")).collect()
+    }
+
+    fn head_of(&self, seq: Seq, hash: &Digest) -> String {
+        format!("{MAGIC}\n{seq} {hash}\n{}\n", self.program)
+    }
+
+    fn read(&self, path: &Path) -> Result<State, Unfit> {
+        let bytes = fs::read(path)?;
+        let (said, mac) = bytes.split_last_chunk::<MAC_BYTES>().ok_or(Unfit::Damaged)?;
+        if !bool::from(blake3::keyed_hash(&self.key, said).as_bytes().ct_eq(mac)) {
+            return Err(Unfit::Damaged);
+        }
+        // Nobody but this code wrote what follows.
+        let mut lines = said.splitn(4, |byte| *byte == b'\n');
+        let (Some(_), Some(_), Some(program), Some(image)) = (lines.next(), lines.next(), lines.next(), lines.next())
+        else {
+            return Err(Unfit::Damaged);
+        };
+        if program != self.program.as_bytes() {
+            return Err(Unfit::OtherProgram);
+        }
+        let state = State::of_image(image)?;
+        let head = self.head_of(state.seq(), &state.head());
+        let named = path.file_name().is_some_and(|name| *name == *name_of(state.seq(), &state.head()));
+        if named && said.starts_with(head.as_bytes()) { Ok(state) } else { Err(Unfit::Damaged) }
+    }
+}
+
+fn name_of(seq: Seq, hash: &Digest) -> String {
+    format!("{:020}-{}.{SUFFIX}", seq.0, &hash.to_string()[..16])
+}
+
+/// Which program this is: its version, and which build of it. Another build may fold otherwise.
+#[must_use]
+pub fn this_program() -> String {
+    let file = std::env::current_exe().and_then(fs::metadata);
+    let build = file.map(|file| format!("{:x}.{:x}.{:x}", file.len(), file.mtime(), file.mtime_nsec()));
+    format!("{} {}", env!("CARGO_PKG_VERSION"), build.unwrap_or_default())
+}
+
+/// Writes a snapshot now and then, until stopped.
+pub(super) async fn keep(snapshots: Arc<Snapshots>, published: Published, stop: CancellationToken) {
+    let mut states = published.follow();
+    loop {
+        let state = states.borrow_and_update().clone();
+        if snapshots.lacks(&state, EVERY_EVENTS) {
+            let snapshots = snapshots.clone();
+            if tokio::task::spawn_blocking(move || snapshots.write_after(&state, EVERY_EVENTS)).await.is_err() {
+                return;
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = states.changed() => if changed.is_err() { return },
+        }
+    }
+}
