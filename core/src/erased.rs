@@ -95,6 +95,9 @@ pub struct EventDraft {
 /// Spec and status, and what the references in the spec meant.
 pub type Content = (Arc<dyn AnyBody>, Arc<[ResolvedRef]>);
 
+/// The same, typed.
+type TypedContent<K> = (Body<K>, Arc<[ResolvedRef]>);
+
 /// An action of a kind, carried untyped to its decision.
 pub type AnyAction = Box<dyn Any + Send + Sync>;
 
@@ -287,7 +290,7 @@ impl<K: Resource> Twin<K> {
         before: Option<&Object>,
         header: &Header,
         payload: &[u8],
-    ) -> Result<Option<(Body<K>, Arc<[ResolvedRef]>)>, String> {
+    ) -> Result<Option<TypedContent<K>>, String> {
         let text = |error: rmp_serde::decode::Error| error.to_string();
         if header.event == APPLIED {
             let Applied { spec, refs } = rmp_serde::from_slice::<Applied<K>>(payload).map_err(text)?;
