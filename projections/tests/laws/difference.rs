@@ -10,8 +10,9 @@ use mcpctl_core::world::World as _;
 use mcpctl_projections::{AsOf, State};
 use proptest::prelude::*;
 
+use crate::asked::{Asked, actors, questions};
 use crate::escalation::{step, town};
-use crate::questions::{Asked, actors, lived, questions};
+use crate::questions::lived;
 use crate::town::Town;
 
 fn between<'s>(state: &State, before: &'s AsOf<'_>, after: &'s AsOf<'_>) -> Vec<Difference<'s>> {

@@ -15,5 +15,7 @@ mod past;
 mod questions;
 mod reference;
 mod replay;
+mod small_scope;
+mod theorems;
 mod town;
 mod walk;

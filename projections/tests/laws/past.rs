@@ -12,8 +12,9 @@ use mcpctl_projections::State;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::asked::{actors, questions};
 use crate::escalation::{USERS, step, take};
-use crate::questions::{actors, assert_agreement, lived, questions};
+use crate::questions::{assert_agreement, lived};
 use crate::town::Town;
 
 /// All identities, names and digests that ever were, to ask about each.

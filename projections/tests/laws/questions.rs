@@ -1,17 +1,17 @@
 //! T5: who-can, what-can and can-i agree; a proof checks again; granting exactly what why-not names flips the answer.
 use mcpctl_core::access::questions::{
-    Obstacle, Proof, Subject, WhyNot, actor_of, can_i, explain, smallest, what_can, who_can, why_not,
+    Obstacle, Proof, Subject, WhyNot, can_i, explain, smallest, what_can, who_can, why_not,
 };
 use mcpctl_core::access::{Ask, Permission, ResourceName, Rule, Verb};
 use mcpctl_core::actor::{Actor, ActorKind};
 use mcpctl_core::ids::Uid;
 use mcpctl_core::kinds::{Kind, McpToken};
 use mcpctl_core::name::{Name, NameRule};
-use mcpctl_core::resource::Scope;
 use mcpctl_core::time::Timestamp;
 use mcpctl_core::world::World;
 use proptest::prelude::*;
 
+use crate::asked::{Asked, actors, questions};
 use crate::escalation::{Step, step, take, town};
 use crate::town::Town;
 
@@ -25,58 +25,6 @@ const EXTRA: [&str; 8] = [
     "{role: view, resource: instances}",
     "{role: run, resource: '*', name: s}",
 ];
-
-/// A question with its name owned, so that it can be kept.
-#[derive(Clone, Debug)]
-pub(crate) enum Asked {
-    Operation(&'static str),
-    Object { verb: Verb, resource: ResourceName, project: Option<Uid>, name: Option<Name>, uid: Option<Uid> },
-}
-
-impl Asked {
-    pub(crate) fn ask(&self) -> Ask<'_> {
-        match self {
-            Self::Operation(action) => Ask::Operation(action),
-            Self::Object { verb, resource, project, name, uid } => {
-                Ask::Object { verb: *verb, resource: *resource, project: *project, name: name.as_ref(), uid: *uid }
-            }
-        }
-    }
-}
-
-/// Every question that this small world knows: each verb on each kind as a whole, on each object, on a name that is not there.
-pub(crate) fn questions(world: &dyn World) -> Vec<Asked> {
-    let mut all: Vec<Asked> = ["logs", "audit"].into_iter().map(Asked::Operation).collect();
-    let project = Name::parse(NameRule::Label, "p").unwrap();
-    let inside = world.by_name(Kind::Project, None, &project).map(|project| project.meta.uid);
-    let free = Name::parse(NameRule::Label, "free").unwrap();
-    for verb in Verb::ALL {
-        let mut add = |resource, project, name, uid| all.push(Asked::Object { verb, resource, project, name, uid });
-        add(ResourceName::Any, None, None, None);
-        add(ResourceName::Instances, None, None, None);
-        add(ResourceName::Instances, None, Some(Name::parse(NameRule::Label, "s").unwrap()), None);
-        for kind in Kind::ALL {
-            let resource = ResourceName::Kind(*kind);
-            let scope = inside.filter(|_| kind.scope() == Scope::Project);
-            add(resource, scope, None, None);
-            add(resource, scope, Some(free.clone()), None);
-            for object in world.all(*kind) {
-                let scope = object.meta.project.as_ref().map(|project| project.uid);
-                add(resource, scope, Some(object.meta.name.clone()), Some(object.meta.uid));
-            }
-        }
-    }
-    all
-}
-
-/// Everybody who can act.
-pub(crate) fn actors(world: &dyn World) -> Vec<Actor> {
-    [Kind::User, Kind::ServiceAccount, Kind::McpToken]
-        .iter()
-        .flat_map(|kind| world.all(*kind))
-        .filter_map(|object| actor_of(object))
-        .collect()
-}
 
 /// After the steps, the control plane itself gives out what nobody in the town holds.
 pub(crate) fn lived(steps: &[Step], bindings: u8, subjects: u8) -> Town {
@@ -125,9 +73,13 @@ fn binding_yaml(permission: &Permission) -> String {
 
 /// All five questions about everybody and everything, compared with the decision.
 pub(crate) fn assert_agreement(world: &dyn World, now: Timestamp) -> Result<(), TestCaseError> {
-    let (actors, questions) = (actors(world), questions(world));
+    assert_agreement_on(world, now, &questions(world))
+}
+
+pub(crate) fn assert_agreement_on(world: &dyn World, now: Timestamp, questions: &[Asked]) -> Result<(), TestCaseError> {
+    let actors = actors(world);
     let all_of: Vec<_> = actors.iter().map(|actor| what_can(world, actor, now)).collect();
-    for asked in &questions {
+    for asked in questions {
         let ask = asked.ask();
         let able = who_can(world, &ask, now);
         for proof in &able {
