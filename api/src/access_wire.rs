@@ -258,3 +258,80 @@ pub struct Simulation {
     /// Whether `access` is all of it.
     pub complete: bool,
 }
+
+/// The last time that somebody said that an `rbac` is still right.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attestation {
+    /// Who.
+    pub by: Actor,
+    /// When.
+    pub at: Timestamp,
+    /// What they said about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Whether it gives more than what was looked at.
+    pub outdated: bool,
+}
+
+/// Something that a reviewer of rights should look at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// `grantor-cannot`, `owner-lacks`, `never-used`, `no-expiry`, `disabled`, `not-attested` or `administrator`.
+    pub finding: String,
+    /// The subject, or the `rbac`, that it is about.
+    pub subject: String,
+    /// The rights that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub right: Option<String>,
+    /// The object that gives them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The event that gave them, or the last one about the subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<Seq>,
+    /// When that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+    /// Who gave them, who owns the token, or who changed the subject last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Actor>,
+    /// What about it.
+    pub says: String,
+    /// The last attestation of what gives them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attested: Option<Attestation>,
+}
+
+/// How far back it is known what was used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UsageKnown {
+    /// The first entry of the audit log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit_since: Option<Timestamp>,
+    /// Position of the last entry that was looked at.
+    pub audit_entries: u64,
+    /// The last event that was looked at; the first is the first there was.
+    pub events: Seq,
+}
+
+/// Answer to `review`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Review {
+    /// The state that was reviewed.
+    pub seq: Seq,
+    /// Its moment.
+    pub at: Timestamp,
+    /// What to look at, as far as the caller may view it.
+    pub findings: Vec<Finding>,
+    /// Whether there is anything to mend: administrators are information.
+    pub to_mend: bool,
+    /// How far back it is known what was used; nothing when `never-used` was not looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageKnown>,
+    /// Whether `findings` is all of it.
+    pub complete: bool,
+}

@@ -13,6 +13,6 @@ pub use address::{Address, InvalidAddress};
 pub use error::ClientError;
 pub use objects::{Applied, BATCH_MAX, Changed, Target, Write};
 pub use observe::{AuditFilter, AuditItem, Health, LogLines};
-pub use questions::{AccessQuestion, DiffQuestion};
+pub use questions::{AccessQuestion, DiffQuestion, ReviewQuestion};
 pub use remote_plane::RemotePlane;
 pub use transport::{Client, http_client};

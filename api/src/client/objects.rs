@@ -219,6 +219,15 @@ impl Client {
         Ok(self.json(Ask::mutation(Method::POST, url, None)).await?.body)
     }
 
+    /// Says that what an `rbac` gives is still right.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn attest(&self, rbac: &Target, note: Option<&str>) -> Result<Done, ClientError> {
+        let url = self.object_url(rbac, &["attest"]);
+        Ok(self.json(Ask::mutation(Method::POST, url, Some(json!({ "note": note })))).await?.body)
+    }
+
     /// Events of an object, also of one that is gone; up to a point of the past, when one is named.
     ///
     /// # Errors

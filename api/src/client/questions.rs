@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::transport::Ask;
 use super::{Client, ClientError};
-use crate::access_wire::{Explanation, PointDiff, Simulation, WhatCan, WhoCan};
+use crate::access_wire::{Explanation, PointDiff, Review, Simulation, WhatCan, WhoCan};
 
 /// What is asked. Empty fields are left out: the caller is asked about, in the newest state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +37,17 @@ pub struct DiffQuestion {
     pub subject: Option<String>,
     /// About objects of this kind, and rights on them, only.
     pub kind: Option<String>,
+}
+
+/// What of a review.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReviewQuestion {
+    /// Only these findings, with commas between them.
+    pub only: Option<String>,
+    /// Also every `rbac` that nobody attested since then.
+    pub not_attested_since: Option<String>,
+    /// The point of the past that is reviewed.
+    pub at: Option<String>,
 }
 
 impl Client {
@@ -93,6 +104,18 @@ impl Client {
     pub async fn simulate(&self, manifests: &[Map<String, Value>]) -> Result<Simulation, ClientError> {
         let url = self.address().api(&["access", "simulate"]);
         Ok(self.json(Ask::once(Method::POST, url, Some(json!({ "items": manifests })))).await?.body)
+    }
+
+    /// What a reviewer of rights should look at.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn review(&self, asked: &ReviewQuestion) -> Result<Review, ClientError> {
+        let ReviewQuestion { only, not_attested_since, at } = asked;
+        let fields = [("only", only), ("notAttestedSince", not_attested_since), ("at", at)];
+        let mut url = self.address().api(&["access", "review"]);
+        url.query_pairs_mut().extend_pairs(fields.iter().filter_map(|(key, value)| Some((key, value.as_ref()?))));
+        Ok(self.json(Ask::get(url)).await?.body)
     }
 
     async fn question<T: DeserializeOwned>(&self, question: &str, asked: &AccessQuestion) -> Result<T, ClientError> {

@@ -2,6 +2,7 @@
 mod access;
 pub mod app;
 mod apply_all;
+mod attest;
 pub mod audit;
 pub mod auth;
 pub mod bootstrap;

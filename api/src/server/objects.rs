@@ -89,6 +89,20 @@ fn of_kind(router: Router<Arc<App>>, kind: Kind, base: &str, below: bool) -> Rou
         );
         return router.route(&format!("{one}/revoke"), revoke);
     }
+    if kind == Kind::Rbac {
+        let attest = post(
+            move |Shared(app),
+                  caller: Authenticated,
+                  Path(params): Params,
+                  Query(query): Queried,
+                  headers,
+                  body: Bytes| async move {
+                let call = Call { app, caller, target: Target::of(kind, below, &params, &query), query, headers };
+                super::attest::attest(&call, &body).await
+            },
+        );
+        return router.route(&format!("{one}/attest"), attest);
+    }
     router
 }
 

@@ -1,6 +1,7 @@
 //! The verbs: one file each.
 mod apply;
 mod attach;
+mod attest;
 mod audit;
 mod can_i;
 mod completion;
@@ -17,6 +18,7 @@ mod logout;
 mod logs;
 mod mcp;
 mod question;
+mod review;
 mod revoke;
 mod simulate;
 mod status;
@@ -72,6 +74,8 @@ pub enum Verb {
     Apply(apply::Apply),
     Diff(diff::Diff),
     Simulate(simulate::Simulate),
+    Review(review::Review),
+    Attest(attest::Attest),
     Edit(edit::Edit),
     Delete(delete::Delete),
     Attach(attach::Attach),
@@ -113,6 +117,8 @@ impl Verb {
             Self::Apply(verb) => verb.run(global).await,
             Self::Diff(verb) => verb.run(global).await,
             Self::Simulate(verb) => verb.run(global).await,
+            Self::Review(verb) => verb.run(global).await,
+            Self::Attest(verb) => verb.run(global).await,
             Self::Edit(verb) => verb.run(global).await,
             Self::Delete(verb) => verb.run(global).await,
             Self::Attach(verb) => verb.run(global).await,

@@ -21,7 +21,7 @@ use crate::resource::{Names, Resource, Scope};
 pub use group::Group;
 pub use mcp_token::{McpToken, McpTokenAction, McpTokenEvent, McpTokenStatus, RbacMode, TokenOwner, expires_at};
 pub use project::{Project, ToolNames, ToolPolicy};
-pub use rbac::Rbac;
+pub use rbac::{Attested, Rbac, RbacAction, RbacEvent, RbacStatus};
 pub use secret::{Secret, SecretAction, SecretEvent, SecretStatus, SecretVersion};
 pub use secret_backend::{BackendType, SecretBackend};
 pub use server::{Embedded, EnvVar, HealthCheck, Runtime, SecretKeyRef, Server, ToolFilter, Transport, ValueFrom};

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 
 use mcpctl_core::actor::Actor;
 use mcpctl_core::ids::Digest;
-use mcpctl_core::kinds::{Kind, McpTokenAction, PasswordVersion, SecretAction, SecretVersion, UserAction};
+use mcpctl_core::kinds::{Kind, McpTokenAction, PasswordVersion, RbacAction, SecretAction, SecretVersion, UserAction};
 use mcpctl_core::record::Record;
 use mcpctl_core::world::World as _;
 use mcpctl_projections::State;
@@ -33,6 +33,8 @@ pub(crate) fn eventful() -> Town {
         SecretVersion { version: 1, keys: vec!["token".into()], backend: "plaintext".into(), commitment: digest };
     town.act(&system, Kind::Secret, None, "base", Box::new(SecretAction::Write(version))).unwrap();
     town.act(&system, Kind::McpToken, Some("base"), "ci", Box::new(McpTokenAction::Revoke)).unwrap();
+    let attest = RbacAction::Attest { note: Some("checked".to_owned()) };
+    town.act(&system, Kind::Rbac, None, "developers", Box::new(attest)).unwrap();
     town.apply_all(&system, "kind: mcptoken\nname: short\nproject: base\nttl: 1s\n").unwrap();
     town.expire();
     for kind in Kind::ALL.iter().rev() {

@@ -123,7 +123,7 @@ impl AuditLog {
     }
 
     /// The reading side.
-    pub(super) fn reader(&self) -> JournalReader {
+    pub(in crate::server) fn reader(&self) -> JournalReader {
         self.shared.desk.lock().reader.clone()
     }
 

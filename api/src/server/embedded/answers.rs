@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mcpctl_core::access::{Ask, Verb, covers, decide, effective};
 use mcpctl_core::actor::{Actor, ActorKind};
-use mcpctl_core::ids::Uid;
+use mcpctl_core::ids::{Seq, Uid};
 use mcpctl_core::kinds::{Kind, McpToken, Project, Server};
 use mcpctl_core::log::LogReader;
 use mcpctl_core::name::{Name, NameRule};
@@ -16,6 +16,7 @@ use mcpctl_projections::State;
 use serde_json::{Map, Value, json};
 
 use crate::server::history::{HistoryError, Named, of_named};
+use crate::server::point::Point;
 use crate::wire::{HistoryItem, Me};
 
 const EVENTS_DEFAULT: usize = 50;
@@ -32,7 +33,7 @@ pub(super) struct Asked {
 impl Asked {
     /// The caller, as long as it is there and may open the project that it asks from. Calls are admitted before they
     /// come here; this looks again, so that nothing depends on it.
-    fn caller(&self) -> Result<Actor, String> {
+    pub(super) fn caller(&self) -> Result<Actor, String> {
         let gone = || "your access to this project has ended".to_owned();
         let object = self.state.by_uid(self.subject).ok_or_else(gone)?;
         let kind = match object.meta.kind {
@@ -57,7 +58,7 @@ impl Asked {
         Verb::ALL.into_iter().filter(|verb| *verb != Verb::Create).filter(may).map(|verb| verb.to_string()).collect()
     }
 
-    fn current(&self) -> Option<(&Arc<Object>, &Project)> {
+    pub(super) fn current(&self) -> Option<(&Arc<Object>, &Project)> {
         let object = self.state.by_uid(self.project)?;
         Some((object, object.of::<Project>()?.0))
     }
@@ -141,7 +142,7 @@ pub(super) fn history(asked: &Asked, arguments: &Map<String, Value>) -> Result<V
         }
     };
     let (kind, project, name) = parse(asked, text)?;
-    let until = asked.state.seq();
+    let until = until(asked, arguments)?;
     let named = Named { kind, project: project.as_ref(), name: &name, until };
     let found = of_named(&asked.state, &*asked.log, &caller, named, asked.now);
     let mut items = found.map_err(|error| match error {
@@ -153,6 +154,15 @@ pub(super) fn history(asked: &Asked, arguments: &Map<String, Value>) -> Result<V
     })?;
     let events: Vec<Value> = items.drain(items.len().saturating_sub(limit)..).map(|item| shown(&item)).collect();
     Ok(json!({ "events": events, "seq": asked.state.seq() }))
+}
+
+/// `at`.
+fn until(asked: &Asked, arguments: &Map<String, Value>) -> Result<Seq, String> {
+    let Some(at) = arguments.get("at") else { return Ok(asked.state.seq()) };
+    let text = at.as_str().ok_or("at is a text such as 1207 or \"2 days ago\"")?;
+    let query = [("at".to_owned(), text.to_owned())].into();
+    let point = Point::of(&asked.state, &query).map_err(|refusal| refusal.0.detail.clone())?;
+    Ok(point.map_or(asked.state.seq(), |point| point.seq))
 }
 
 fn shown(item: &HistoryItem) -> Value {
@@ -173,6 +183,7 @@ fn shown(item: &HistoryItem) -> Value {
         "actor": actor,
         "allowedBy": allowed_by,
         "changes": item.changes,
+        "access": item.access,
     })
 }
 

@@ -3,7 +3,9 @@
 //! It answers only what the caller may see, decided at each call on the newest state by the same function as REST. It
 //! changes nothing.
 mod answers;
+mod questions;
 mod session;
+mod shapes;
 #[cfg(test)]
 mod tests;
 mod tools;

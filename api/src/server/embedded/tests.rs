@@ -204,7 +204,20 @@ async fn every_tool_is_listed_with_closed_schemas() {
     let listed = ask(&tried, &tried.login(ADMIN).await, "tools/list", json!({})).await;
     let names: Vec<&str> =
         listed["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["whoami", "list_servers", "list_projects", "history"]);
+    let expected = [
+        "whoami",
+        "list_servers",
+        "list_projects",
+        "history",
+        "can_i",
+        "why",
+        "why_not",
+        "who_can",
+        "what_can",
+        "diff",
+        "review",
+    ];
+    assert_eq!(names, expected);
     for tool in listed["tools"].as_array().unwrap() {
         for schema in ["inputSchema", "outputSchema"] {
             assert_eq!(tool[schema]["additionalProperties"], false, "{tool}");
@@ -217,4 +230,73 @@ async fn the_register_follows_the_state() {
     let tried = Tried::new().await;
     let uid = tried.object(Kind::Server, None, "mcpctl").meta.uid;
     assert_eq!(embedded_servers(&tried.published.load()), HashSet::from([uid]));
+}
+
+#[tokio::test]
+async fn a_token_asks_about_itself_and_is_told_of_nobody_else() {
+    let tried = Tried::new().await;
+    let token = tried.token(ADMIN, "ci", "clone").await;
+    let run = json!({ "verb": "run", "resource": "servers/mcpctl" });
+    let why = &call(&tried, &token, "why", run.clone()).await["structuredContent"];
+    assert_eq!((&why["allowed"], &why["subject"]), (&json!(true), &json!("McpToken:web/ci")));
+    let links: Vec<&str> = why["chain"].as_array().unwrap().iter().map(|link| link["link"].as_str().unwrap()).collect();
+    assert_eq!(links, ["grant", "project", "owner", "grant"]);
+    let hidden = &call(&tried, &token, "why_not", json!({ "verb": "run", "resource": "servers/hidden" })).await["structuredContent"];
+    assert_eq!((&hidden["allowed"], &hidden["rule"]), (&json!(false), &json!("outside-project")));
+    let able = &call(&tried, &token, "who_can", run.clone()).await["structuredContent"];
+    assert_eq!(
+        (&able["items"][0]["subject"], &able["items"][1], &able["complete"]),
+        (&json!("McpToken:web/ci"), &Value::Null, &json!(false))
+    );
+    for (tool, arguments) in [
+        ("can_i", json!({ "verb": "run", "resource": "servers/mcpctl", "as": ADMIN })),
+        ("what_can", json!({ "as": ADMIN })),
+        ("diff", json!({ "from": "0", "as": ADMIN })),
+    ] {
+        let refused = call(&tried, &token, tool, arguments).await;
+        assert_eq!(refused["isError"], true, "{refused}");
+    }
+    let rights = &call(&tried, &token, "what_can", json!({})).await["structuredContent"];
+    assert!(
+        rights["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|row| row["right"] == "view,run servers/mcpctl" || row["right"] == "run servers/mcpctl"),
+        "{rights}"
+    );
+    let before = tried.published.load().seq().0 - 2;
+    let told = &call(&tried, &token, "diff", json!({ "from": before.to_string() })).await["structuredContent"];
+    let who: Vec<&Value> = told["access"].as_array().unwrap().iter().map(|change| &change["subject"]).collect();
+    assert_eq!((who, &told["objects"][0]["object"]), (vec![&json!("McpToken:web/ci")], &json!("mcptoken/web/ci")));
+    let then = json!({ "verb": "run", "resource": "servers/mcpctl", "at": before.to_string() });
+    assert_eq!(call(&tried, &token, "can_i", then).await["structuredContent"]["allowed"], false, "it was not there");
+    // What lives in a project is asked about in this one.
+    let tokens = json!({ "verb": "view", "resource": "mcptokens/ci" });
+    assert_eq!(call(&tried, &token, "can_i", tokens).await["structuredContent"]["allowed"], true);
+    let found = &call(&tried, &token, "review", json!({})).await["structuredContent"]["findings"];
+    assert!(!found.as_array().unwrap().iter().any(|row| row["finding"] == "administrator"), "{found}");
+}
+
+#[tokio::test]
+async fn an_administrator_asks_about_others_and_about_operations() {
+    let tried = Tried::new().await;
+    let admin = tried.login(ADMIN).await;
+    let logs = json!({ "verb": "run", "resource": "logs", "as": MEMBER });
+    let told = &call(&tried, &admin, "can_i", logs).await["structuredContent"];
+    assert_eq!((&told["allowed"], &told["asked"]), (&json!(false), &json!("run:logs")));
+    let found = &call(&tried, &admin, "review", json!({ "only": "administrator" })).await["structuredContent"];
+    assert_eq!((&found["findings"][0]["subject"], &found["toMend"]), (&json!(format!("User:{ADMIN}")), &json!(false)));
+    for (tool, arguments, reason) in [
+        ("can_i", json!({ "verb": "fly", "resource": "servers" }), "is not a verb"),
+        ("can_i", json!({ "verb": 1, "resource": "servers" }), "is a text"),
+        ("why", json!({ "verb": "view" }), "needs the argument \"resource\""),
+        ("diff", json!({ "from": "soon" }), "no point of the past"),
+        ("history", json!({ "object": "project/web", "at": "999999" }), "has not come yet"),
+        ("review", json!({ "only": "fun" }), "is no finding"),
+    ] {
+        let answer = call(&tried, &admin, tool, arguments).await;
+        assert_eq!(answer["isError"], true, "{answer}");
+        assert!(answer["content"][0]["text"].as_str().unwrap().contains(reason), "{answer}");
+    }
 }

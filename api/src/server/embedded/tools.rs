@@ -2,6 +2,7 @@
 use serde_json::{Map, Value, json};
 
 use super::answers::{Asked, history, list_projects, list_servers, whoami};
+use super::{questions, shapes};
 
 /// One tool. All of them only read.
 pub(super) struct Tool {
@@ -19,15 +20,15 @@ fn nothing() -> (Value, Value) {
     (json!({}), json!([]))
 }
 
-fn texts() -> Value {
+pub(super) fn texts() -> Value {
     json!({ "type": "array", "items": { "type": "string" } })
 }
 
-fn object(properties: Value, required: Value) -> Value {
+pub(super) fn object(properties: Value, required: Value) -> Value {
     json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
 }
 
-fn identity() -> Value {
+pub(super) fn identity() -> Value {
     object(
         json!({ "kind": { "type": "string", "enum": ["system", "user", "serviceaccount", "mcptoken"] }, "uid": { "type": "string" }, "name": { "type": "string" } }),
         json!(["kind", "uid", "name"]),
@@ -91,8 +92,9 @@ fn history_row() -> Value {
             "actor": { "type": "string" },
             "allowedBy": { "type": "string", "description": "By which way the command was allowed, and the seqs of the grants that were used." },
             "changes": texts(),
+            "access": { "type": "array", "items": { "type": "string" }, "description": "What the subject that was asked about gained (+) and lost (-) by it." },
         }),
-        json!(["seq", "at", "object", "event", "actor", "allowedBy", "changes"]),
+        json!(["seq", "at", "object", "event", "actor", "allowedBy", "changes", "access"]),
     )
 }
 
@@ -130,6 +132,7 @@ pub(super) const ALL: &[Tool] = &[
             (
                 json!({
                     "object": { "type": "string", "description": "KIND/NAME, such as server/everything or project/web; KIND/PROJECT/NAME for what lives in a project, such as mcptoken/web/ci. Without PROJECT it is this project." },
+                    "at": { "type": "string", "description": "Only up to here: the seq of an event, a moment, a date, or \"2 days ago\"." },
                     "limit": { "type": "integer", "minimum": 1, "maximum": 1000, "default": 50, "description": "Most changes: the newest." },
                 }),
                 json!(["object"]),
@@ -137,6 +140,62 @@ pub(super) const ALL: &[Tool] = &[
         },
         gives: || rows("events", history_row()),
         run: history,
+    },
+    Tool {
+        name: "can_i",
+        title: "May I?",
+        description: "Tells whether you, or somebody whom you may view, may do something, now or at a point of the past.",
+        takes: shapes::asks_of_one,
+        gives: shapes::explanation,
+        run: questions::can_i,
+    },
+    Tool {
+        name: "why",
+        title: "Why may they?",
+        description: "Tells why somebody may do something: each grant, who gave it and when; or what stands in the way.",
+        takes: shapes::asks_of_one,
+        gives: shapes::explanation,
+        run: questions::why,
+    },
+    Tool {
+        name: "why_not",
+        title: "Why may they not?",
+        description: "Tells what stands in somebody's way, and the smallest grants that are missing.",
+        takes: shapes::asks_of_one,
+        gives: shapes::explanation,
+        run: questions::why_not,
+    },
+    Tool {
+        name: "who_can",
+        title: "Who may?",
+        description: "Lists everybody who may do something, as far as you may view them, each with the way by which they may.",
+        takes: shapes::asks_of_all,
+        gives: shapes::able,
+        run: questions::who_can,
+    },
+    Tool {
+        name: "what_can",
+        title: "What may they?",
+        description: "Lists everything that you, or somebody whom you may view, may do, each with the grant that gives it.",
+        takes: shapes::asks_what,
+        gives: shapes::rights,
+        run: questions::what_can,
+    },
+    Tool {
+        name: "diff",
+        title: "What changed between two points?",
+        description: "Tells what differs between two points of the past: objects, and who gained and lost which rights by which event.",
+        takes: shapes::asks_diff,
+        gives: shapes::difference,
+        run: questions::diff,
+    },
+    Tool {
+        name: "review",
+        title: "What should a reviewer look at?",
+        description: "Lists grants that their grantor could no longer make, tokens without an end, rights that owners lost, disabled people with rights, what nobody attested, and the administrators.",
+        takes: shapes::asks_review,
+        gives: shapes::findings,
+        run: questions::review,
     },
 ];
 

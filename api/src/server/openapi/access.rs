@@ -2,7 +2,7 @@
 use serde_json::{Value, json};
 
 use super::parts::{ALWAYS, Operation, body, json_answer, query, refusals, shape};
-use crate::server::questions::Question;
+use crate::server::questions::{FINDINGS, Question};
 
 /// All of them.
 pub(super) fn operations() -> Vec<Operation> {
@@ -12,6 +12,7 @@ pub(super) fn operations() -> Vec<Operation> {
     let differences = [
         ("/api/v1/access/diff".to_owned(), "get", difference()),
         ("/api/v1/access/simulate".to_owned(), "post", simulation()),
+        ("/api/v1/access/review".to_owned(), "get", review()),
     ];
     asked.chain(differences).collect()
 }
@@ -30,6 +31,22 @@ fn difference() -> Value {
     json!({
         "operationId": "diff", "tags": ["access"],
         "summary": "What differs between two points: objects, and who gained and lost what by which event.",
+        "parameters": parameters, "responses": responses,
+    })
+}
+
+fn review() -> Value {
+    let mut responses = json!({ "200": json_answer("The findings.", &shape("Review")) });
+    refusals(&mut responses, &[ALWAYS, &["422"]].concat());
+    let only = format!("Only these findings, with commas between them: {}.", FINDINGS.join(", "));
+    let parameters = [
+        query("only", "string", &only),
+        query("notAttestedSince", "string", "Also every rbac that nobody attested since then: `90d`, or a moment."),
+        at(),
+    ];
+    json!({
+        "operationId": "review", "tags": ["access"],
+        "summary": "What a reviewer of rights should look at. What was never used is told to who holds the operation audit.",
         "parameters": parameters, "responses": responses,
     })
 }
@@ -131,6 +148,32 @@ pub(super) fn shapes() -> Vec<(&'static str, Value)> {
                         "object": text(), "change": { "enum": ["created", "changed", "removed", "passed"] },
                         "last": shape("AccessTurn"), "changes": many(text()),
                     }))),
+                }),
+            ),
+        ),
+        (
+            "Finding",
+            object(
+                &["finding", "subject", "says"],
+                json!({
+                    "finding": { "enum": FINDINGS }, "subject": text(), "right": text(), "source": text(), "seq": seq(), "at": moment(),
+                    "by": shape("Actor"), "says": text(),
+                    "attested": object(&["by", "at", "outdated"], json!({
+                        "by": shape("Actor"), "at": moment(), "note": text(), "outdated": { "type": "boolean" },
+                    })),
+                }),
+            ),
+        ),
+        (
+            "Review",
+            object(
+                &["seq", "at", "findings", "toMend", "complete"],
+                json!({
+                    "seq": seq(), "at": moment(), "findings": many(shape("Finding")),
+                    "toMend": { "type": "boolean" }, "complete": { "type": "boolean" },
+                    "usage": object(&["auditEntries", "events"], json!({
+                        "auditSince": moment(), "auditEntries": { "type": "integer", "minimum": 0 }, "events": seq(),
+                    })),
                 }),
             ),
         ),

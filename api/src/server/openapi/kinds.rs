@@ -59,7 +59,21 @@ impl Place {
         if self.kind == Kind::McpToken {
             all.push((format!("{one}/revoke"), "post", self.revoke()));
         }
+        if self.kind == Kind::Rbac {
+            all.push((format!("{one}/attest"), "post", self.attest()));
+        }
         all
+    }
+
+    fn attest(&self) -> Value {
+        let mut operation = self.operation("attest", "Says that what an rbac gives is still right, as an event.", true);
+        [shared("dryRun"), shared("requestId")].into_iter().for_each(|p| push(&mut operation, p));
+        let note = json!({ "type": ["string", "null"], "maxLength": 2000, "description": "What was checked." });
+        let fields = json!({ "type": "object", "properties": { "note": note }, "additionalProperties": false });
+        operation["requestBody"] = json!({ "content": { "application/json": { "schema": fields } } });
+        operation["responses"]["200"] = outcome("It is in the log.", &shape("Done"));
+        refusals(&mut operation["responses"], &[ALWAYS, &["400", "404", "413", "422"]].concat());
+        operation
     }
 
     fn operation(&self, verb: &str, summary: &str, of_one: bool) -> Value {

@@ -107,7 +107,8 @@ fn objects(range: &Range<'_>, changed: &BTreeSet<Uid>, wanted: &Wanted) -> (Vec<
         // What came and went in between is told as it was before its end.
         let in_between = || range.state.object_at(*uid, Seq(last.0 - 1));
         let Some(object) = is.clone().or_else(|| was.clone()).or_else(in_between) else { continue };
-        if !wanted.object(&object) {
+        let versions = [&was, &is].into_iter().flatten().chain([&object]);
+        if !versions.into_iter().any(|version| wanted.object(version)) {
             continue;
         }
         if may_view(range.now, range.caller, &object) {

@@ -8,10 +8,14 @@
 mod asked;
 mod blast;
 mod diff;
+mod review;
+#[cfg(test)]
+mod review_tests;
 mod simulate;
 mod tell;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,8 +25,8 @@ use axum::extract::{DefaultBodyLimit, Query, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
-use mcpctl_core::access::Verb;
 use mcpctl_core::access::questions::{Subject, acting, explain, what_can, who_can};
+use mcpctl_core::access::{Ask, Verb, decide};
 use mcpctl_core::actor::Actor;
 use mcpctl_core::kinds::Kind;
 use mcpctl_core::manifest::INPUT_BYTES_MAX;
@@ -30,15 +34,20 @@ use mcpctl_core::object::Object;
 use mcpctl_core::refusal::{Refusal, Violation};
 use mcpctl_core::world::World;
 use mcpctl_projections::State;
+use serde_json::Value;
 
 use self::asked::Asked;
-use self::diff::diff;
+pub(super) use self::diff::diff;
+pub use self::review::FINDINGS;
+pub(super) use self::review::review;
 use self::tell::Told;
+use self::usage::Usage;
 use super::app::App;
 use super::auth::Authenticated;
 use super::point::{Point, may_know};
 use super::problem::{Answer, Result, invalid, problem};
 use super::target::Target;
+use super::{audit, clock};
 use crate::access_wire::{Explanation, WhatCan, WhoCan};
 
 /// A question.
@@ -77,7 +86,36 @@ pub fn routes() -> Router<Arc<App>> {
             });
         router.route(&format!("/api/v1/access/{path}"), handler)
     });
-    asked.route("/api/v1/access/diff", get(differences)).route("/api/v1/access/simulate", simulated())
+    let usage = Arc::new(Usage::default());
+    let reviewed =
+        get(async move |Shared(app): Shared<Arc<App>>, caller: Authenticated, Query(query): Query<Queried>| {
+            look(app, caller, query, usage.clone()).await
+        });
+    asked
+        .route("/api/v1/access/diff", get(differences))
+        .route("/api/v1/access/simulate", simulated())
+        .route("/api/v1/access/review", reviewed)
+}
+
+/// A review reads the audit log for those who may, and leaves an entry in it as every look does.
+async fn look(app: Arc<App>, caller: Authenticated, query: Queried, usage: Arc<Usage>) -> Result<Response> {
+    let state = app.published.load();
+    let now = Point::newest(&state).at;
+    let may_read = decide(&*state, &caller.actor, &Ask::Operation(audit::RIGHT), now).allowed;
+    aside(move || {
+        let failed = |why: String| problem(StatusCode::SERVICE_UNAVAILABLE, "log", "The logs can't be read", why);
+        let seen = match may_read {
+            true => {
+                let looked = audit::AuditQuery::default();
+                let entry = audit::read_entry(&caller.actor, &looked, true, state.seq(), clock::now());
+                app.audit.append(entry).map_err(|error| failed(error.to_string()))?;
+                Some(usage.known(&*app.log, &app.audit).map_err(|error| failed(error.to_string()))?)
+            }
+            false => None,
+        };
+        Ok(axum::Json(review(&state, &caller, &query, seen.as_deref())?).into_response())
+    })
+    .await
 }
 
 type Queried = HashMap<String, String>;
@@ -109,6 +147,40 @@ fn answer(
     caller: &Authenticated,
     query: &HashMap<String, String>,
 ) -> Result<Response> {
+    asking(state, caller, query, |asking| {
+        Ok(match question {
+            Question::CanI => axum::Json(asking.can_i()?).into_response(),
+            Question::Why | Question::WhyNot => axum::Json(asking.why()?).into_response(),
+            Question::WhoCan => axum::Json(asking.who_can()?).into_response(),
+            Question::WhatCan => axum::Json(asking.what_can()?).into_response(),
+        })
+    })
+}
+
+/// The same as a value, for those who ask otherwise than over REST.
+pub(super) fn told(
+    question: Question,
+    state: &State,
+    caller: &Authenticated,
+    query: &HashMap<String, String>,
+) -> Result<Value> {
+    let told = asking(state, caller, query, |asking| {
+        Ok(match question {
+            Question::CanI => serde_json::to_value(asking.can_i()?),
+            Question::Why | Question::WhyNot => serde_json::to_value(asking.why()?),
+            Question::WhoCan => serde_json::to_value(asking.who_can()?),
+            Question::WhatCan => serde_json::to_value(asking.what_can()?),
+        })
+    });
+    Ok(told?.unwrap_or_default())
+}
+
+fn asking<T>(
+    state: &State,
+    caller: &Authenticated,
+    query: &HashMap<String, String>,
+    answer: impl FnOnce(&Asking<'_>) -> Result<T>,
+) -> Result<T> {
     let past = Point::of(state, query)?;
     let point = past.unwrap_or_else(|| Point::newest(state));
     let view;
@@ -119,13 +191,7 @@ fn answer(
         }
         None => state,
     };
-    let asking = Asking { state, world, point, caller, query };
-    Ok(match question {
-        Question::CanI => axum::Json(asking.can_i()?).into_response(),
-        Question::Why | Question::WhyNot => axum::Json(asking.why()?).into_response(),
-        Question::WhoCan => axum::Json(asking.who_can()?).into_response(),
-        Question::WhatCan => axum::Json(asking.what_can()?).into_response(),
-    })
+    answer(&Asking { state, world, point, caller, query })
 }
 
 /// Who asks what, about which state.

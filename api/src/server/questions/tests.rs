@@ -216,6 +216,10 @@ async fn a_difference_is_narrowed_by_subject_and_by_kind() {
     let objects: Vec<&str> =
         of_member["objects"].as_array().unwrap().iter().map(|o| o["object"].as_str().unwrap()).collect();
     assert_eq!(objects, ["group/team", "rbac/more"]);
+    let middle = tried.published.load().seq().to_string();
+    tried.apply(json!({ "kind": "group", "name": "team", "members": [] })).await;
+    let left = differ(&tried, ADMIN, &[("from", &middle), ("subject", MEMBER)]).unwrap();
+    assert_eq!(left["objects"][0]["object"], "group/team", "it named them before");
     for (pairs, status) in [
         (vec![], 422),
         (vec![("from", "999999")], 422),

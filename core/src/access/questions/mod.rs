@@ -3,6 +3,7 @@
 //! All of them read `decide`'s own rules, so that an explanation can't differ from the decision.
 mod difference;
 mod proof;
+pub mod review;
 mod subject;
 mod what_can;
 mod who_can;
