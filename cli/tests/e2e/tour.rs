@@ -1,20 +1,16 @@
-//! The README's five minutes, walked as they are written.
+//! The README's five minutes and the guides, walked as they are written.
+use std::path::Path;
 use std::process::Command;
 
 use crate::support::parts::parts;
-use crate::support::tour::walk;
+use crate::support::tour::{walk, walk_all};
 use crate::support::up::Up;
 
 #[test]
 fn the_five_minutes_of_the_readme_do_what_the_readme_says() {
     let up = Up::start();
-    let bin = up.place.path("bin");
-    std::fs::create_dir(&bin).unwrap();
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_mcpctl"), bin.join("mcpctl")).unwrap();
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    let mut shell = Command::new("bash");
     // In the folder of the parts `npx` finds the pinned server, and fetches nothing.
-    shell.current_dir(parts().root()).env("PATH", path).env("HOME", up.place.home()).env("NO_COLOR", "1");
+    let shell = shell(&up, parts().root());
     let gateway = up.ready.endpoint.split("/projects/").next().unwrap().to_owned();
     let document = include_str!("../../../README.md");
     walk(document, "## Five minutes", shell, |text| text.replace("http://127.0.0.1:3200", &gateway));
@@ -36,4 +32,42 @@ fn the_first_command_of_the_readme_names_the_one_program_that_cargo_would_run() 
     let programs: Vec<_> = targets.filter(|target| target["kind"][0] == "bin").map(|target| &target["name"]).collect();
     assert_eq!(programs, ["mcpctl"]);
     assert!(include_str!("../../../README.md").contains("\ncargo run --release -- up\n"));
+}
+
+#[test]
+fn the_guide_for_auditors_does_what_it_says() {
+    let up = Up::start();
+    let folder = up.place.path("auditor");
+    std::fs::create_dir(&folder).unwrap();
+    let document = include_str!("../../../docs/guides/answering-an-auditor.md");
+    walk_all(document, shell(&up, &folder), str::to_owned);
+    // What can't be told has another exit code than an answer, and wrong usage has its own.
+    up.mcpctl(&["simulate", "-f", "no-such-file.yaml"]).exits(3);
+    up.mcpctl(&["simulate"]).exits(2);
+    up.mcpctl(&["review", "--only", "fun"]).exits(2);
+    up.mcpctl(&["diff", "--from", "999999"]).exits(2);
+    up.mcpctl(&["diff", "--from", "0", "-f", "x.yaml"]).exits(2);
+    up.mcpctl(&["get", "instances", "--at", "1"]).exits(2);
+    up.mcpctl(&["describe", "user", "bob@example.com", "--at", "2999-01-01"]).exits(2);
+    let described = up.mcpctl(&["describe", "user", "alice@example.com"]).ok().stdout;
+    let seq = up.mcpctl(&["can-i", "view", "users", "-o", "json"]).ok().json()["seq"].to_string();
+    let then = up.mcpctl(&["describe", "user", "alice@example.com", "--at", &seq]).ok().stdout;
+    assert!(described.contains("edit servers") && then.contains("edit servers"), "{described}\n{then}");
+    let tools = up.mcpctl(&["test", "mcp", &up.ready.endpoint, "--token", up.token(), "--expect-tools", TOOLS]);
+    tools.ok();
+}
+
+/// What the control plane's own server offers to agents about rights and the past.
+const TOOLS: &str = "history,can_i,why,why_not,who_can,what_can,diff,review";
+
+/// A shell in a folder, in which `mcpctl` is the one that was built, and `up` what it speaks to.
+fn shell(up: &Up, folder: &Path) -> Command {
+    let bin = up.place.path("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_mcpctl"), bin.join("mcpctl")).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let mut shell = Command::new("bash");
+    shell.current_dir(folder).env("PATH", path).env("HOME", up.place.home()).env("NO_COLOR", "1");
+    shell.env_remove("MCPCTL_TOKEN");
+    shell
 }

@@ -23,9 +23,24 @@ const LIMIT: Duration = Duration::from_secs(180);
 ///
 /// # Panics
 /// At the first step that does something else than the document says.
-pub fn walk(document: &str, heading: &str, mut shell: Command, rename: impl Fn(&str) -> String) {
+pub fn walk(document: &str, heading: &str, shell: Command, rename: impl Fn(&str) -> String) {
     let steps = steps(&rename(block(document, heading)));
     assert!(!steps.is_empty(), "no commands below {heading:?}");
+    take(&steps, shell);
+}
+
+/// The same with every `console` block of a document, one after the other in the same shell.
+///
+/// # Panics
+/// At the first step that does something else than the document says.
+pub fn walk_all(document: &str, shell: Command, rename: impl Fn(&str) -> String) {
+    let blocks = document.split("```console\n").skip(1).map(|rest| rest.split_once("\n```").expect("a block ends").0);
+    let steps: Vec<Step> = blocks.flat_map(|block| steps(&rename(block))).collect();
+    assert!(!steps.is_empty(), "the document has no commands");
+    take(&steps, shell);
+}
+
+fn take(steps: &[Step], mut shell: Command) {
     let script = steps.iter().enumerate().fold("exec 2>&1\n".to_owned(), |script, (number, step)| {
         format!("{script}{}\nprintf '\\n@@{number} %s@@\\n' $?\n", step.command)
     });
