@@ -100,3 +100,16 @@ async fn no_path_trick_leads_a_token_out() {
     assert_eq!(house.seq().await, seq);
     house.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_that_is_too_large_or_has_too_many_headers_is_refused() {
+    let house = House::start().await;
+    let head = |headers: String| {
+        format!("GET /healthz HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n{headers}\r\n", house.address)
+    };
+    let many = |count: usize| (0..count).map(|n| format!("x-{n}: 1\r\n")).collect::<String>();
+    assert_eq!(house.raw(&head(many(90))).await, 200);
+    assert_eq!(house.raw(&head(many(100))).await, 431);
+    assert_eq!(house.raw(&head(format!("x: {}\r\n", "y".repeat(64 << 10)))).await, 431);
+    house.stop().await;
+}

@@ -8,4 +8,5 @@ mod crash;
 mod lifecycle;
 mod parts_start;
 mod support;
+mod tls;
 mod tour;

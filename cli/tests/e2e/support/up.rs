@@ -113,8 +113,15 @@ impl Up {
     /// With all that it said when it does not become ready.
     #[track_caller]
     pub fn start_in(place: Arc<Place>) -> Self {
+        Self::start_with(place, |_| {})
+    }
+
+    /// The same, with something changed in the command.
+    #[track_caller]
+    pub fn start_with(place: Arc<Place>, change: impl FnOnce(&mut Command)) -> Self {
         let stderr = File::options().create(true).append(true).open(place.path("up.stderr")).unwrap();
         let mut command = place.up_command(&place.data());
+        change(&mut command);
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let mut process = Owned::new(child);
         let line = first_line(&mut process, READY_LIMIT);
