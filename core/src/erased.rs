@@ -57,6 +57,12 @@ pub trait AnyBody: Any + Debug + Send + Sync {
     fn own_grants(&self, meta: &Meta) -> Vec<Permission>;
     /// See [`Resource::members`].
     fn members(&self) -> Vec<SubjectRef>;
+    /// See [`Resource::claimed`].
+    fn claimed(&self) -> Vec<Uid>;
+    /// See [`Resource::unclaim`].
+    fn unclaim(&self, person: Uid) -> Option<EventDraft>;
+    /// See [`Resource::opens_to_more`].
+    fn opens_to_more(&self, other: &dyn AnyBody) -> bool;
     /// See [`Resource::owner`].
     fn owner(&self) -> Option<Uid>;
     /// See [`Resource::credentials`].
@@ -239,6 +245,16 @@ impl<K: Resource> AnyBody for Body<K> {
     fn members(&self) -> Vec<SubjectRef> {
         self.spec.members()
     }
+    fn claimed(&self) -> Vec<Uid> {
+        K::claimed(&self.status)
+    }
+    fn unclaim(&self, person: Uid) -> Option<EventDraft> {
+        K::unclaim(&self.status, person).map(|event| draft_of::<K>(&event))
+    }
+    fn opens_to_more(&self, other: &dyn AnyBody) -> bool {
+        let other = other.as_any().downcast_ref::<Self>();
+        other.is_none_or(|other| self.spec.opens_to_more(&other.spec))
+    }
     fn owner(&self) -> Option<Uid> {
         K::owner(&self.status)
     }
@@ -286,15 +302,14 @@ impl<K: Resource> Twin<K> {
         Row { meta: &object.meta, spec: &body.spec, status: &body.status, now }
     }
 
-    fn fold_next(
-        before: Option<&Object>,
-        header: &Header,
-        payload: &[u8],
-    ) -> Result<Option<TypedContent<K>>, String> {
+    fn fold_next(before: Option<&Object>, header: &Header, payload: &[u8]) -> Result<Option<TypedContent<K>>, String> {
         let text = |error: rmp_serde::decode::Error| error.to_string();
         if header.event == APPLIED {
             let Applied { spec, refs } = rmp_serde::from_slice::<Applied<K>>(payload).map_err(text)?;
-            let status = before.map(|object| Self::body(&*object.body).status.clone()).unwrap_or_default();
+            let mut status = before.map(|object| Self::body(&*object.body).status.clone()).unwrap_or_default();
+            if let Some(object) = before {
+                spec.settle(&Self::body(&*object.body).spec, &mut status);
+            }
             // A change that refers to the same objects shares the list with the version before.
             let same = before.filter(|object| *object.refs == *refs).map(|object| object.refs.clone());
             return Ok(Some((Body { spec, status }, same.unwrap_or_else(|| refs.into()))));

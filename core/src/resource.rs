@@ -178,6 +178,15 @@ pub trait Resource:
     /// Folds an event into the status. Pure, and total: an event is a fact.
     fn evolve(_status: &mut Self::Status, _event: &Self::Event, _at: Timestamp) {}
 
+    /// What an apply makes of the status: what stood on a part of the spec that is gone goes with it. Pure, and total.
+    fn settle(&self, _before: &Self, _status: &mut Self::Status) {}
+
+    /// Whether the other spec lets somebody come in as this object, or belong to it, who could not before: an identity of a
+    /// person, a claim of a group. It gives them all that the object has (C2, C7).
+    fn opens_to_more(&self, _other: &Self) -> bool {
+        false
+    }
+
     /// Rights that this object gives to subjects by being there.
     fn grants(&self, _name: &Name) -> Vec<(SubjectRef, Permission)> {
         Vec::new()
@@ -191,6 +200,16 @@ pub trait Resource:
     /// Who belongs to it and so has its rights (a group).
     fn members(&self) -> Vec<SubjectRef> {
         Vec::new()
+    }
+
+    /// Who belongs to it by what events say of them (a group's members by claim).
+    fn claimed(_status: &Self::Status) -> Vec<Uid> {
+        Vec::new()
+    }
+
+    /// The event with which a person who goes away stops belonging to it.
+    fn unclaim(_status: &Self::Status, _person: Uid) -> Option<Self::Event> {
+        None
     }
 
     /// Whom it ends with (a token's owner).

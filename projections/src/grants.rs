@@ -125,7 +125,8 @@ fn held(object: &Arc<Object>, credential: &dyn Fn(&Digest) -> Option<Uid>) -> BT
 }
 
 fn member_uids(object: &Arc<Object>) -> BTreeSet<Uid> {
-    object.body.members().iter().filter_map(|member| resolve(object, member, &|_| None)).collect()
+    let by_hand = object.body.members().into_iter().filter_map(|member| resolve(object, &member, &|_| None));
+    by_hand.chain(object.body.claimed()).collect()
 }
 
 /// A subject's identity is what its name meant when the object was applied, whatever has that name now.

@@ -6,6 +6,7 @@ use crate::ids::{Seq, Uid};
 use crate::kinds::{Kind, SubjectRef};
 use crate::name::Name;
 use crate::object::Object;
+use crate::reference::Ref;
 use crate::refusal::Refusal;
 use crate::time::Timestamp;
 use crate::world::World;
@@ -20,7 +21,8 @@ pub struct Addition {
 }
 
 /// What a change of one object adds (C3: what it takes away needs no more than edit).
-/// A new member of a group gets all that the group has (C2).
+/// A new member of a group gets all that the group has (C2), and so does whoever a new claim of it is said of; who comes
+/// in as a person by another identity gets all that the person has (C7).
 #[must_use]
 pub fn added_rights(
     world: &dyn World,
@@ -38,15 +40,28 @@ pub fn added_rights(
         })
         .map(|(subject, permission)| Addition { subject, permission })
         .collect();
-    let (Some(group), members) = (before, after.members()) else { return added };
-    let were = group.body.members();
-    let of_group = effective(world, group.meta.uid);
-    for subject in members.into_iter().filter(|member| !were.contains(member)) {
+    let Some(object) = before else { return added };
+    let were = object.body.members();
+    let mut coming: Vec<SubjectRef> = after.members().into_iter().filter(|member| !were.contains(member)).collect();
+    if object.body.opens_to_more(after) {
+        coming.extend(as_subject(object));
+    }
+    let held = effective(world, object.meta.uid);
+    for subject in coming {
         added.extend(
-            of_group.iter().map(|grant| Addition { subject: subject.clone(), permission: grant.permission.clone() }),
+            held.iter().map(|grant| Addition { subject: subject.clone(), permission: grant.permission.clone() }),
         );
     }
     added
+}
+
+fn as_subject(object: &Object) -> Option<SubjectRef> {
+    let name = object.meta.name.clone();
+    match object.meta.kind {
+        Kind::User => Some(SubjectRef::User { name: Ref::to(name) }),
+        Kind::Group => Some(SubjectRef::Group { name: Ref::to(name) }),
+        _ => None,
+    }
 }
 
 /// C1: each right that is given is held by the giver, or the giver has the operation `bind`.

@@ -27,6 +27,7 @@ impl Deciding<'_> {
             self.take_out(leaving, &mut changed)?;
         }
         let mut drafts = self.end_owned(object.meta.uid);
+        drafts.extend(self.end_claimed(object.meta.uid));
         for (holder, body) in
             changed.into_values().filter(|(holder, _)| !gone.iter().any(|g| g.meta.uid == holder.meta.uid))
         {
@@ -41,6 +42,14 @@ impl Deciding<'_> {
         drafts.extend(gone.iter().skip(1).map(|inner| draft_of(inner, deleted(), system_authz(self.world))));
         drafts.push(draft_of(object, deleted(), self.authz(AuthzMode::Rbac, via)));
         Ok(Decided { drafts, outcome: Outcome::Deleted, object: object.meta.uid })
+    }
+
+    /// A person who goes away stops belonging to groups that claims brought them into.
+    fn end_claimed(&self, person: Uid) -> Vec<Draft> {
+        let groups = self.world.memberships(person).iter().filter_map(|member| self.world.by_uid(member.group));
+        let ended =
+            groups.filter_map(|group| Some(draft_of(group, group.body.unclaim(person)?, system_authz(self.world))));
+        ended.collect()
     }
 
     fn living_in(&self, project: Uid) -> Vec<Arc<Object>> {

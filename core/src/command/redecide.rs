@@ -8,8 +8,9 @@ use super::via::check_via;
 use super::{Asking, Command, Decided, decide, due};
 use crate::access::questions::actor_of;
 use crate::actor::{Actor, ActorKind};
-use crate::erased::FoldError;
+use crate::erased::{APPLIED, FoldError};
 use crate::ids::{Seq, Uid};
+use crate::kinds::Kind;
 use crate::record::{AuthzMode, Record};
 use crate::refusal::Refusal;
 use crate::world::World;
@@ -23,13 +24,19 @@ pub enum SystemPart {
     Expiry,
     /// Opens and closes logins after it checked who somebody is.
     Login,
+    /// Signs people in at the identity provider: makes users, brings memberships by claim level, opens logins.
+    SignIn,
     /// Whatever it likes: for tests and benchmarks.
     Anything,
 }
 
 /// The parts of the control plane that act in their own name. Whoever writes another name there is found.
-pub const SYSTEM_PARTS: &[(&str, SystemPart)] =
-    &[("bootstrap", SystemPart::Bootstrap), ("expiry", SystemPart::Expiry), ("login", SystemPart::Login)];
+pub const SYSTEM_PARTS: &[(&str, SystemPart)] = &[
+    ("bootstrap", SystemPart::Bootstrap),
+    ("expiry", SystemPart::Expiry),
+    ("login", SystemPart::Login),
+    ("oidc", SystemPart::SignIn),
+];
 
 /// What is known beside the state.
 #[derive(Clone, Copy, Debug)]
@@ -150,6 +157,21 @@ fn of_system(world: &dyn World, records: &[Record], before: Before<'_>) -> Resul
         Some(SystemPart::Login) => {
             let other = records.iter().find(|record| !record.header.event.starts_with("login-"));
             if other.is_some() { refuse("does no more than open and close logins") } else { Ok(()) }
+        }
+        Some(SystemPart::SignIn) => {
+            let newcomer = |record: &Record| {
+                let header = &record.header;
+                header.kind == Kind::User && header.event == APPLIED && world.by_uid(header.object).is_none()
+            };
+            let usual = |record: &Record| {
+                let header = &record.header;
+                match header.kind {
+                    Kind::User => header.event.starts_with("login-") || newcomer(record),
+                    Kind::Group => header.event.starts_with("member-"),
+                    _ => false,
+                }
+            };
+            if records.iter().all(usual) { Ok(()) } else { refuse("does no more than sign people in") }
         }
         Some(SystemPart::Expiry) => {
             let is_due = |record: &Record| {

@@ -1,5 +1,6 @@
 //! The kinds. Adding one is a new file here, its `mod` line and its line in the list.
 mod group;
+mod identity;
 mod mcp_token;
 mod project;
 mod rbac;
@@ -18,7 +19,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::erased::{Twin, Untyped};
 use crate::resource::{Names, Resource, Scope};
 
-pub use group::Group;
+pub use group::{Claimed, Group, GroupAction, GroupEvent, GroupStatus};
+pub use identity::{Identity, user_of};
 pub use mcp_token::{McpToken, McpTokenAction, McpTokenEvent, McpTokenStatus, RbacMode, TokenOwner, expires_at};
 pub use project::{Project, ToolNames, ToolPolicy};
 pub use rbac::{Attested, Rbac, RbacAction, RbacEvent, RbacStatus};

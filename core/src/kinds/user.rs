@@ -6,17 +6,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::{Verb, covers_all_of};
 use crate::ids::Digest;
-use crate::kinds::Kind;
+use crate::kinds::{Identity, Kind, user_of};
 use crate::name::NameRule;
+use crate::object::Meta;
 use crate::plaintext::Plaintext;
 use crate::refusal::Refusal;
 use crate::resource::{ActRight, Column, Credential, Deciding, NamedEvent, Names, Resource, Row};
 use crate::time::Timestamp;
+use crate::world::World;
 
 /// Most logins that a person may have open at once; opening one more ends the oldest.
 pub const LOGINS_MAX: usize = 32;
 
-/// A person who signs in with an e-mail address and a password.
+/// A person who signs in: with a password, or at an OpenID Connect provider.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct User {
@@ -26,6 +28,10 @@ pub struct User {
     /// A disabled person can't sign in, and their tokens end for good.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub disabled: bool,
+    /// Who the person is at the OpenID Connect provider. Set by the first sign-in there; to set or change it by hand takes
+    /// holding all that the person holds, and ends their logins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
     /// A new password, 8 to 256 characters. Write-only: it is hashed and kept outside the log.
     #[serde(default, skip_serializing)]
     pub password: Option<Plaintext>,
@@ -77,6 +83,15 @@ pub enum UserAction {
         /// Commitment of the password that was checked: it must still be in force. `None` when no password was asked for.
         checked: Option<Digest>,
     },
+    /// Open a login after the provider said who the person is.
+    OpenLoginBy {
+        /// SHA-256 of the login's token.
+        digest: Digest,
+        /// When it ends at the latest.
+        expires_at: Timestamp,
+        /// What the provider said: it must still be the person's.
+        identity: Identity,
+    },
     /// End one login.
     CloseLogin {
         /// SHA-256 of the login's token.
@@ -119,7 +134,7 @@ impl Resource for User {
     const KIND: Kind = Kind::User;
     const NAMES: Names = Names { singular: "user", plural: "users", short: &[] };
     const NAME_RULE: NameRule = NameRule::Email;
-    const SUMMARY: &'static str = "A person who signs in with an e-mail address and a password.";
+    const SUMMARY: &'static str = "A person who signs in: with a password, or at an OpenID Connect provider.";
     const EXAMPLE: &'static str = "kind: user\nname: alice@example.com\ndisplayName: Alice\n";
     type Status = UserStatus;
     type Event = UserEvent;
@@ -142,12 +157,22 @@ impl Resource for User {
         {
             violations.add("password", "must have 8 to 256 characters");
         }
+        if let Some(identity) = &self.identity {
+            identity.validate(violations);
+        }
+    }
+
+    fn validate_in(&self, world: &dyn World, meta: Option<&Meta>, violations: &mut crate::refusal::Violations) {
+        let Some(identity) = &self.identity else { return };
+        if user_of(world, identity).is_some_and(|other| meta.is_none_or(|meta| meta.uid != other.meta.uid)) {
+            violations.hint("identity", "belongs to another user", "see `mcpctl get users -o yaml`");
+        }
     }
 
     fn right(action: &UserAction) -> ActRight {
         match action {
             UserAction::SetPassword(_) => ActRight::OwnOr(Verb::Edit),
-            UserAction::OpenLogin { .. } => ActRight::System,
+            UserAction::OpenLogin { .. } | UserAction::OpenLoginBy { .. } => ActRight::System,
             UserAction::CloseLogin { .. } => ActRight::OwnOr(Verb::Edit),
         }
     }
@@ -157,6 +182,10 @@ impl Resource for User {
             UserAction::SetPassword(version) => set_password(deciding, version),
             UserAction::OpenLogin { digest, expires_at, checked } => {
                 still_open(deciding, *checked)?;
+                Ok(open_login(deciding, *digest, *expires_at))
+            }
+            UserAction::OpenLoginBy { digest, expires_at, identity } => {
+                still_theirs(deciding, identity)?;
                 Ok(open_login(deciding, *digest, *expires_at))
             }
             UserAction::CloseLogin { digest } => {
@@ -192,6 +221,17 @@ impl Resource for User {
                 status.logins.remove(&digest.to_string());
             }
         }
+    }
+
+    /// Whoever came in as somebody else at the provider is out.
+    fn settle(&self, before: &Self, status: &mut UserStatus) {
+        if self.identity != before.identity {
+            status.logins.clear();
+        }
+    }
+
+    fn opens_to_more(&self, other: &Self) -> bool {
+        other.identity.is_some() && other.identity != self.identity
     }
 
     fn end_when_disabled(status: &UserStatus) -> Vec<UserEvent> {
@@ -232,6 +272,12 @@ fn set_password(deciding: &Deciding<'_, User>, version: &PasswordVersion) -> Res
             at: deciding.world.seq(),
         });
     }
+    if own && deciding.spec.identity.is_some() {
+        return Err(Refusal::Impossible {
+            what: format!("{} signs in at the identity provider and has no password to change", deciding.meta.name),
+            hint: "change it at the provider; an administrator can set one here besides".to_owned(),
+        });
+    }
     let version = PasswordVersion {
         version: deciding.status.password.as_ref().map_or(0, |current| current.version).saturating_add(1),
         ..version.clone()
@@ -243,6 +289,17 @@ fn set_password(deciding: &Deciding<'_, User>, version: &PasswordVersion) -> Res
 fn still_open(deciding: &Deciding<'_, User>, checked: Option<Digest>) -> Result<(), Refusal> {
     let in_force = deciding.status.password.as_ref().map(|password| password.commitment);
     if !deciding.spec.disabled && (checked.is_none() || checked == in_force) {
+        return Ok(());
+    }
+    Err(Refusal::Impossible {
+        what: format!("{} can't sign in with what was checked", deciding.meta.name),
+        hint: "sign in again".to_owned(),
+    })
+}
+
+/// A person who was disabled, or is somebody else at the provider since, is not let in.
+fn still_theirs(deciding: &Deciding<'_, User>, identity: &Identity) -> Result<(), Refusal> {
+    if !deciding.spec.disabled && deciding.spec.identity.as_ref() == Some(identity) {
         return Ok(());
     }
     Err(Refusal::Impossible {

@@ -3,7 +3,10 @@ use std::collections::BTreeSet;
 
 use mcpctl_core::actor::Actor;
 use mcpctl_core::ids::Digest;
-use mcpctl_core::kinds::{Kind, McpTokenAction, PasswordVersion, RbacAction, SecretAction, SecretVersion, UserAction};
+use mcpctl_core::kinds::{
+    GroupAction, Kind, McpTokenAction, PasswordVersion, RbacAction, SecretAction, SecretVersion, UserAction,
+};
+use mcpctl_core::name::{Name, NameRule};
 use mcpctl_core::record::Record;
 use mcpctl_core::world::World as _;
 use mcpctl_projections::State;
@@ -28,6 +31,12 @@ pub(crate) fn eventful() -> Town {
         UserAction::CloseLogin { digest },
     ] {
         town.act(&system, Kind::User, None, USER, Box::new(action)).unwrap();
+    }
+    town.apply_all(&system, "kind: group\nname: developers\nclaims: [eng]\nmembers: [base@example.com]\n").unwrap();
+    for said in [BTreeSet::from(["eng".to_owned()]), BTreeSet::new()] {
+        let name = Name::parse(NameRule::Email, USER).unwrap();
+        let level = GroupAction::Level { user: town.uid(Kind::User, None, USER), name, said };
+        town.act(&system, Kind::Group, None, "developers", Box::new(level)).unwrap();
     }
     let version =
         SecretVersion { version: 1, keys: vec!["token".into()], backend: "plaintext".into(), commitment: digest };

@@ -15,6 +15,7 @@ mod past;
 mod questions;
 mod reference;
 mod replay;
+mod sign_in;
 mod small_scope;
 mod theorems;
 mod town;

@@ -17,7 +17,7 @@ use crate::events::eventful;
 use crate::town::{BASE, Town};
 
 /// A replay of these records that believes the chain: each is chained to the one before it.
-fn replay(records: &[Record]) -> Tally {
+pub(crate) fn replay(records: &[Record]) -> Tally {
     replayed(records, Range::default())
 }
 
