@@ -1,6 +1,7 @@
 //! Shapes of the REST API that server and client share.
 use mcpctl_core::actor::Actor;
 use mcpctl_core::ids::{Digest, Seq, Uid};
+use mcpctl_core::kinds::Identity;
 use mcpctl_core::record::Authz;
 use mcpctl_core::refusal::Violation;
 use mcpctl_core::time::Timestamp;
@@ -102,6 +103,35 @@ pub struct HistoryItem {
     pub hash: Digest,
 }
 
+/// Answer to `GET /auth/oidc`: where and as what a public client signs people in.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OidcOffer {
+    /// The provider, as it calls itself.
+    pub issuer: String,
+    /// The client to say one is.
+    pub client_id: String,
+    /// What to ask for, parted by spaces.
+    pub scopes: String,
+    /// Where the browser goes.
+    pub authorization_endpoint: String,
+    /// Where a code becomes tokens.
+    pub token_endpoint: String,
+    /// Where the device flow begins, if the provider has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_authorization_endpoint: Option<String>,
+}
+
+/// `POST /auth/oidc`. It holds what opens a login: no `Debug`.
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OidcSignIn {
+    /// What the provider gave.
+    pub id_token: String,
+    /// What the token's nonce was made of: nonce = base64url(SHA-256(verifier)).
+    pub verifier: String,
+}
+
 /// `POST /auth/login`.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -136,6 +166,9 @@ pub struct Me {
     /// Project, for a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
+    /// Who it is at the identity provider, for a user who signs in there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
     /// Groups, for a user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,

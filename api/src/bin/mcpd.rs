@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use mcpctl_api::server::bootstrap::{ADMINISTRATOR, first_start};
 use mcpctl_api::server::control_plane::ControlPlane;
+use mcpctl_api::server::oidc::OidcFlags;
 use mcpctl_api::server::process::{StopSignals, bind, chain};
 
 /// The control plane of mcpctl: users, rights, projects, servers, secrets and tokens, as an event log.
@@ -32,14 +33,16 @@ enum Verb {
         /// Port to listen on; 0 takes a free one.
         #[arg(long, env = "MCPD_PORT", default_value_t = 3100)]
         port: u16,
+        #[command(flatten)]
+        oidc: OidcFlags,
     },
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     mcpctl_api::server::process::log_to_stderr();
-    let Verb::Serve { data_dir, host, port } = Cli::parse().verb;
-    match serve(data_dir, host, port).await {
+    let Verb::Serve { data_dir, host, port, oidc } = Cli::parse().verb;
+    match serve(data_dir, host, port, &oidc).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", chain(&*error));
@@ -48,10 +51,14 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn serve(data_dir: PathBuf, host: IpAddr, port: u16) -> Result<(), Box<dyn std::error::Error>> {
+async fn serve(data_dir: PathBuf, host: IpAddr, port: u16, oidc: &OidcFlags) -> Result<(), Box<dyn std::error::Error>> {
+    let provider = oidc.settings()?;
     let mut signals = StopSignals::listen()?;
     let listener = bind(host, port, "--port").await?;
     let control = ControlPlane::open(&data_dir).await?;
+    if let Some(provider) = provider {
+        control.sign_in_at(provider);
+    }
     if let Some(first) = first_start(control.app()).await.map_err(|answer| answer.0.detail)? {
         eprintln!("administrator {ADMINISTRATOR}, password (shown once): {}", first.password.expose());
         eprintln!("token of the project default (shown once): {}", first.token.expose());

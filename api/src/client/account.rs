@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::transport::Ask;
 use super::{Client, ClientError};
-use crate::wire::{Introspection, LoginAnswer, Me};
+use crate::wire::{Introspection, LoginAnswer, Me, OidcOffer, OidcSignIn};
 
 impl Client {
     /// Opens a login.
@@ -15,6 +15,23 @@ impl Client {
     pub async fn login(&self, email: &str, password: &Plaintext) -> Result<LoginAnswer, ClientError> {
         let body = json!({ "email": email, "password": password.expose() });
         Ok(self.json(Ask::once(Method::POST, self.address().api(&["auth", "login"]), Some(body))).await?.body)
+    }
+
+    /// The identity provider that people sign in at.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; of status 404 when there is none.
+    pub async fn oidc_offer(&self) -> Result<OidcOffer, ClientError> {
+        Ok(self.json(Ask::get(self.address().api(&["auth", "oidc"]))).await?.body)
+    }
+
+    /// Opens a login with an ID token.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn sign_in(&self, with: &OidcSignIn) -> Result<LoginAnswer, ClientError> {
+        let body = json!({ "idToken": with.id_token, "verifier": with.verifier });
+        Ok(self.json(Ask::once(Method::POST, self.address().api(&["auth", "oidc"]), Some(body))).await?.body)
     }
 
     /// Ends the login of this client's bearer.

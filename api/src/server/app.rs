@@ -12,6 +12,7 @@ use super::audit::AuditLog;
 use super::effects::password::Passwords;
 use super::effects::sealed_store::SealedStore;
 use super::metrics::Metrics;
+use super::oidc::Provider;
 use super::plane_local::LocalPlane;
 use super::published::Published;
 use super::rate_limit::RateLimits;
@@ -38,6 +39,8 @@ pub struct App {
     pub plane: Arc<LocalPlane>,
     /// When logins were last used.
     pub idle: Arc<IdleLogins>,
+    /// The identity provider, when one was configured at the start.
+    pub oidc: std::sync::OnceLock<Provider>,
     /// How many requests each principal may make.
     pub limits: RateLimits,
     /// What is counted as it happens.

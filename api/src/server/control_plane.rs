@@ -20,7 +20,7 @@ use super::router::router;
 use super::snapshot::{self, Snapshots, this_program};
 use super::start::open_log;
 use super::writer::{Writer, WriterThread};
-use super::{clock, embedded, listener, metrics, prepare, reconcile};
+use super::{clock, embedded, listener, metrics, oidc, prepare, reconcile};
 use crate::upstream::{Fleet, FleetLimits};
 
 /// How long running requests may go on at shutdown.
@@ -90,6 +90,7 @@ impl ControlPlane {
         let app = Arc::new(App {
             passwords: Passwords::new(sealed.clone()),
             idle: plane.idle().clone(),
+            oidc: std::sync::OnceLock::new(),
             stop: stop.clone(),
             limits: RateLimits::default(),
             metrics: metrics::Metrics::default(),
@@ -110,6 +111,13 @@ impl ControlPlane {
     #[must_use]
     pub const fn app(&self) -> &Arc<App> {
         &self.app
+    }
+
+    /// Lets people sign in at an OpenID Connect provider too. To be said before it serves.
+    pub fn sign_in_at(&self, provider: oidc::Settings) {
+        if self.app.oidc.set(oidc::Provider::new(provider)).is_err() {
+            tracing::warn!("the identity provider was configured already");
+        }
     }
 
     /// Stops everything when cancelled.

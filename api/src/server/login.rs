@@ -14,7 +14,7 @@ use mcpctl_core::access::effective;
 use mcpctl_core::actor::{Actor, ActorKind};
 use mcpctl_core::command::{Command, Deed};
 use mcpctl_core::ids::Digest;
-use mcpctl_core::kinds::{Kind, McpToken, UserAction};
+use mcpctl_core::kinds::{Kind, McpToken, User, UserAction};
 use mcpctl_core::name::{Name, NameRule};
 use mcpctl_core::plaintext::Plaintext;
 use mcpctl_core::world::World as _;
@@ -127,6 +127,7 @@ async fn me(Shared(app): Shared<Arc<App>>, caller: Authenticated) -> axum::Json<
         owner: token.and_then(|object| object.of::<McpToken>()?.1.owner.clone()),
         project: token.and_then(|object| object.meta.project.as_ref().map(|project| project.name.to_string())),
         groups: groups.collect(),
+        identity: token.and_then(|object| object.of::<User>()?.0.identity.clone()),
         rights: rights.into_iter().collect(),
         expires_at: caller.expires_at,
         seq: state.seq(),

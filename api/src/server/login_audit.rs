@@ -39,6 +39,18 @@ pub(super) fn refused(app: &App, email: &str, from: &str) {
     append(app, AuditEntry { reason, ..entry(app, "login", "auth/login", None, false) });
 }
 
+/// A login that was opened with an ID token.
+pub(super) fn opened_at_provider(app: &App, user: &Object) {
+    let actor = Actor { kind: ActorKind::User, uid: user.meta.uid, name: user.meta.name.to_string() };
+    append(app, entry(app, "login", "auth/oidc", Some(actor), true));
+}
+
+/// An ID token that was not taken. The reason is one of ours, and holds nothing of the token.
+pub(super) fn refused_at_provider(app: &App, why: &str, from: &str) {
+    let reason = Some(format!("an ID token from {from} was not taken: {why}"));
+    append(app, AuditEntry { reason, ..entry(app, "login", "auth/oidc", None, false) });
+}
+
 /// A look at values of a secret; refused when it can't be audited.
 pub(super) fn secret_read(app: &App, actor: &Actor, secret: &Object) -> super::problem::Result<()> {
     let line = AuditEntry {

@@ -22,6 +22,7 @@ mod login_audit;
 mod mcp_proxy;
 pub mod metrics;
 mod objects;
+pub mod oidc;
 pub mod openapi;
 pub mod plane_local;
 mod point;

@@ -203,6 +203,19 @@ impl RateLimits {
         self.failed_by_account.look(&key_of(&[account]), now)
     }
 
+    /// Whether an ID token may be presented from there. Whose it is, is not known before it was looked at.
+    ///
+    /// # Errors
+    /// When too many failed.
+    pub fn may_sign_in(&self, source: Source, now: Instant) -> Result<(), TooMany> {
+        self.failed_by_source.look(&key_of(&[&source.0.to_string()]), self.ns(now))
+    }
+
+    /// Counts an ID token that was not taken.
+    pub fn sign_in_failed(&self, source: Source, now: Instant) {
+        let _ = self.failed_by_source.take(&key_of(&[&source.0.to_string()]), self.ns(now));
+    }
+
     /// Counts a login that failed. A bucket that is empty already stays so: trying on makes nobody wait longer.
     pub fn login_failed(&self, source: Source, account: &str, now: Instant) {
         let (source, now) = (source.0.to_string(), self.ns(now));

@@ -20,7 +20,7 @@ use super::app::App;
 use super::auth::bearer;
 use super::problem::{not_found, problem, unauthorized};
 use super::watch::ForGateways;
-use super::{apply_all, audit, instances, limits, login, metrics, objects, openapi, questions, tokens, watch};
+use super::{apply_all, audit, instances, limits, login, metrics, objects, oidc, openapi, questions, tokens, watch};
 use crate::wire::{AT_LEAST, REVISION};
 
 /// Most bytes of a request body; a manifest is small.
@@ -39,6 +39,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(objects::routes())
         .merge(apply_all::routes())
         .merge(login::routes())
+        .merge(oidc::routes())
         .merge(tokens::routes())
         .merge(instances::routes())
         .merge(audit::routes())
@@ -65,7 +66,7 @@ pub fn router(app: Arc<App>) -> Router {
 
 /// Whatever an address is for, nobody without a bearer is told more about it: but for signing in, which has none yet.
 async fn closed(request: Request, next: Next) -> Response {
-    if bearer(request.headers()).is_none() && request.uri().path() != "/api/v1/auth/login" {
+    if bearer(request.headers()).is_none() && !matches!(request.uri().path(), "/api/v1/auth/login" | oidc::PATH) {
         return unauthorized("the request carries no bearer").into_response();
     }
     next.run(request).await

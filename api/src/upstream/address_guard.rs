@@ -15,7 +15,7 @@ const ADDRESSES_MAX: usize = 16;
 
 /// How far an address is from the public internet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
+pub(crate) enum Class {
     /// Anybody's.
     Public,
     /// This machine or a network of its owner: open to servers that say `allowPrivateAddress`.
@@ -25,7 +25,7 @@ pub(super) enum Class {
 }
 
 /// Judges one address. Forms that carry an IPv4 address inside an IPv6 one are judged by what they carry.
-pub(super) fn class(address: IpAddr) -> Class {
+pub(crate) fn class(address: IpAddr) -> Class {
     match address {
         IpAddr::V4(v4) => class_v4(v4),
         IpAddr::V6(v6) => class_v6(v6),
@@ -73,7 +73,7 @@ fn class_v6(address: Ipv6Addr) -> Class {
 
 /// Why a url is not followed. The text holds neither the url nor an address: it is read by agents.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refused {
+pub(crate) enum Refused {
     /// Neither http nor https.
     #[error("its url must begin with http:// or https://")]
     Scheme,
@@ -95,7 +95,7 @@ pub(super) enum Refused {
 }
 
 /// The addresses that a url may be reached at, to be used for as long as the conversation lasts.
-pub(super) async fn pin(url: &Url, allow_private: bool) -> Result<Vec<SocketAddr>, Refused> {
+pub(crate) async fn pin(url: &Url, allow_private: bool) -> Result<Vec<SocketAddr>, Refused> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(Refused::Scheme);
     }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use tokio::sync::broadcast;
 use zeroize::Zeroizing;
 
-mod address_guard;
+pub(crate) mod address_guard;
 mod backoff;
 mod child;
 mod conversation;

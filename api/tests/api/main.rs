@@ -6,6 +6,7 @@ mod hidden;
 mod house;
 mod kinds;
 mod logins;
+mod oidc;
 mod outside;
 mod read_only;
 mod requests;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mcpctl_core::access::{Ask, Verb, covers, decide, effective};
 use mcpctl_core::actor::{Actor, ActorKind};
 use mcpctl_core::ids::{Seq, Uid};
-use mcpctl_core::kinds::{Kind, McpToken, Project, Server};
+use mcpctl_core::kinds::{Kind, McpToken, Project, Server, User};
 use mcpctl_core::log::LogReader;
 use mcpctl_core::name::{Name, NameRule};
 use mcpctl_core::object::Object;
@@ -79,6 +79,7 @@ pub(super) fn whoami(asked: &Asked, _: &Map<String, Value>) -> Result<Value, Str
     let me = Me {
         owner,
         project: object.and_then(|object| object.meta.project.as_ref()).map(|project| project.name.to_string()),
+        identity: object.and_then(|object| object.of::<User>()?.0.identity.clone()),
         groups: groups.map(|group| group.meta.name.to_string()).collect(),
         rights: rights.into_iter().collect(),
         expires_at: status.and_then(|status| status.expires_at),

@@ -37,11 +37,30 @@ fn identity() -> Vec<Operation> {
         &["400", "401", "429", "503"],
     );
     login["security"] = json!([]);
+    let mut offer = operation(
+        "oidc-offer",
+        "identity",
+        "Tells where to sign in with OpenID Connect.",
+        vec![],
+        json_answer("The provider, and the client to be there.", &shape("OidcOffer")),
+        &["404", "429", "503"],
+    );
+    let mut sign_in = operation(
+        "oidc-sign-in",
+        "identity",
+        "Signs a person in with an ID token.",
+        vec![],
+        json_answer("The login's bearer, shown once.", &shape("LoginAnswer")),
+        &["400", "401", "403", "404", "409", "429", "503"],
+    );
+    (offer["security"], sign_in["security"]) = (json!([]), json!([]));
     let me = json_answer("Who the bearer is.", &shape("Me"));
     let done = json_answer("The login has ended.", &shape("Done"));
     let introspection = json_answer("What the token is now.", &shape("Introspection"));
     vec![
         at("/auth/login", "post", with_body(login, &shape("LoginRequest"))),
+        at("/auth/oidc", "get", offer),
+        at("/auth/oidc", "post", with_body(sign_in, &shape("OidcSignIn"))),
         at(
             "/auth/logout",
             "post",

@@ -98,6 +98,25 @@ fn identity() -> Vec<(&'static str, Value)> {
     let (seq, actor) = (shape("Seq"), shape("Actor"));
     vec![
         ("LoginRequest", object(&[("email", text()), ("password", json!({ "type": "string", "format": "password" }))])),
+        ("Identity", object(&[("issuer", text()), ("subject", text())])),
+        (
+            "OidcOffer",
+            object(&[
+                ("issuer", text()),
+                ("clientId", text()),
+                ("scopes", text()),
+                ("authorizationEndpoint", text()),
+                ("tokenEndpoint", text()),
+                ("deviceAuthorizationEndpoint?", text()),
+            ]),
+        ),
+        (
+            "OidcSignIn",
+            object(&[
+                ("idToken", json!({ "type": "string", "format": "password" })),
+                ("verifier", json!({ "type": "string", "format": "password" })),
+            ]),
+        ),
         ("LoginAnswer", object(&[("token", text()), ("expiresAt", moment()), ("user", text())])),
         (
             "Me",
@@ -105,6 +124,7 @@ fn identity() -> Vec<(&'static str, Value)> {
                 ("actor", actor.clone()),
                 ("owner?", actor.clone()),
                 ("project?", text()),
+                ("identity?", shape("Identity")),
                 ("groups?", many(&text())),
                 ("rights", many(&text())),
                 ("expiresAt?", moment()),

@@ -64,7 +64,18 @@ fn only_what_is_meant_to_be_open_needs_no_bearer() {
         .filter(|(_, operation)| operation["security"].as_array().is_some_and(Vec::is_empty))
         .map(|(name, _)| name)
         .collect();
-    assert_eq!(open, ["post /api/v1/auth/login", "get /healthz", "get /health", "get /metrics", "get /openapi.json"]);
+    assert_eq!(
+        open,
+        [
+            "post /api/v1/auth/login",
+            "get /api/v1/auth/oidc",
+            "post /api/v1/auth/oidc",
+            "get /healthz",
+            "get /health",
+            "get /metrics",
+            "get /openapi.json"
+        ]
+    );
 }
 
 #[test]
