@@ -7,6 +7,7 @@ mod format;
 mod home;
 mod manifests;
 mod noun;
+mod oidc;
 mod out;
 #[cfg(test)]
 mod reference;

@@ -1,10 +1,12 @@
 //! `mcpctl login`: opens a login and keeps it for the next commands.
 use mcpctl_api::client::{Address, Client};
+use mcpctl_api::wire::LoginAnswer;
 use mcpctl_core::plaintext::Plaintext;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::failure::{Done, Failure};
 use crate::home::{Context, Credential, DEFAULT_API, DEFAULT_GATEWAY, Home};
+use crate::oidc::{self, Flow};
 use crate::session::Global;
 use crate::{flags, format, out};
 
@@ -12,18 +14,29 @@ use crate::{flags, format, out};
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  mcpctl login --user alice@example.com
+  mcpctl login                          # in the browser, where the control plane has an identity provider
+  mcpctl login --device                 # the same with a code, from a machine without a browser
+  mcpctl login --user alice@example.com # with a password
   mcpctl login https://mcp.example.com --user alice@example.com --password-stdin < password.txt")]
 pub struct Login {
     /// Address of the control plane; without one, that of the context
     #[arg(value_name = "URL", value_hint = clap::ValueHint::Url)]
     url: Option<String>,
-    /// E-mail address
-    #[arg(long, value_name = "E-MAIL")]
-    user: String,
+    /// E-mail address, to log in with a password
+    #[arg(long, value_name = "E-MAIL", conflicts_with_all = ["oidc", "device"])]
+    user: Option<String>,
     /// Reads the password from the standard input instead of asking for it
-    #[arg(long)]
+    #[arg(long, requires = "user")]
     password_stdin: bool,
+    /// Signs in at the identity provider, in a browser on this machine
+    #[arg(long, conflicts_with = "device")]
+    oidc: bool,
+    /// Signs in at the identity provider, in a browser anywhere, with a code
+    #[arg(long)]
+    device: bool,
+    /// Prints the address to sign in at and opens no browser
+    #[arg(long, conflicts_with_all = ["user", "device"])]
+    no_browser: bool,
 }
 
 impl Login {
@@ -31,8 +44,10 @@ impl Login {
         let (name, context) = self.context(global)?;
         let address: Address = context.api.parse()?;
         let client = Client::new(address.clone(), None)?;
-        let password = self.password().await?;
-        let answer = client.login(&self.user, &password).await?;
+        let answer = match &self.user {
+            Some(user) => client.login(user, &self.password(user).await?).await?,
+            None => self.sign_in(&client).await?,
+        };
         let credential = Credential {
             token: answer.token,
             user: Some(answer.user.clone()),
@@ -71,14 +86,31 @@ impl Login {
         Ok((address.authority(), Context { api: address.to_string(), gateway, project: None }))
     }
 
-    async fn password(&self) -> Done<Plaintext> {
+    /// Signs in at the identity provider that the control plane names.
+    async fn sign_in(&self, client: &Client) -> Done<LoginAnswer> {
+        let offer = client.oidc_offer().await.map_err(|error| match error.status() {
+            // A control plane without a provider; an older one knows no such address, and asks for a bearer.
+            Some(404 | 401) => Failure::usage("this control plane has no identity provider to sign in at")
+                .hint("log in with a password: mcpctl login --user E-MAIL"),
+            _ => error.into(),
+        })?;
+        let flow = match (self.device, self.no_browser) {
+            (true, _) => Flow::Device,
+            (false, true) => Flow::Printed,
+            (false, false) => Flow::Browser,
+        };
+        let sign_in = oidc::id_token(&offer, flow).await?;
+        Ok(client.sign_in(&sign_in).await?)
+    }
+
+    async fn password(&self, user: &str) -> Done<Plaintext> {
         if self.password_stdin {
             return flags::stdin_line("password").map(Plaintext::new);
         }
         if !out::can_ask() {
             return Err(Failure::usage("there is no terminal to ask for the password").hint("add --password-stdin"));
         }
-        ask(&format!("Password of {}: ", self.user)).await
+        ask(&format!("Password of {user}: ")).await
     }
 }
 

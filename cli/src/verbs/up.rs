@@ -7,6 +7,7 @@ use std::time::Duration;
 use mcpctl_api::server::app::App;
 use mcpctl_api::server::bootstrap::{ADMINISTRATOR, FirstStart, PROJECT, first_start};
 use mcpctl_api::server::control_plane::ControlPlane;
+use mcpctl_api::server::oidc::OidcFlags;
 use mcpctl_api::server::process::{StopSignals, bind, chain, log_to_stderr};
 use mcpctl_api::server::{clock, login};
 use mcpctl_core::ids::Digest;
@@ -49,6 +50,8 @@ pub struct Up {
     /// `json`: one line when ready
     #[arg(short = 'o', long, value_name = "FORMAT", default_value = "text")]
     output: Output,
+    #[command(flatten)]
+    oidc: OidcFlags,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -71,6 +74,7 @@ struct Ready {
 impl Up {
     pub async fn run(self) -> Done {
         log_to_stderr();
+        let provider = self.oidc.settings().map_err(|error| Failure::usage(error.to_string()))?;
         let home = Home::find()?;
         let data = self.data_dir.clone().unwrap_or_else(|| home.folder().to_owned());
         let failed = |error: &dyn std::error::Error| Failure::new(chain(error));
@@ -78,6 +82,9 @@ impl Up {
         let api = bind(self.host, self.api_port, "--api-port").await.map_err(|error| failed(&error))?;
         let gateway = bind(self.host, self.gateway_port, "--gateway-port").await.map_err(|error| failed(&error))?;
         let control = ControlPlane::open(&data).await.map_err(|error| failed(&error))?;
+        if let Some(provider) = provider {
+            control.sign_in_at(provider);
+        }
         let first = first_start(control.app()).await.map_err(|answer| Failure::new(answer.0.detail));
         let ready = match (first, api.local_addr(), gateway.local_addr()) {
             (Ok(first), Ok(api), Ok(gateway)) => {

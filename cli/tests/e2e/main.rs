@@ -6,6 +6,7 @@ mod bad_input;
 mod conformance;
 mod crash;
 mod lifecycle;
+mod oidc;
 mod parts_start;
 mod support;
 mod tls;

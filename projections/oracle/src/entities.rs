@@ -71,7 +71,9 @@ fn subject(world: &dyn World, object: &Object) -> Result<Entity, Untranslated> {
 fn is_member(group: &Object, who: &Object) -> bool {
     let named =
         |name| group.of::<Group>().is_some_and(|(spec, _)| spec.members.iter().any(|member| member.name() == name));
-    group.refs.iter().any(|meant| meant.kind == Kind::User && meant.uid == who.meta.uid && named(&meant.name))
+    let by_hand =
+        group.refs.iter().any(|meant| meant.kind == Kind::User && meant.uid == who.meta.uid && named(&meant.name));
+    by_hand || group.of::<Group>().is_some_and(|(_, status)| status.claimed.contains_key(&who.meta.uid))
 }
 
 fn asked_about(world: &dyn World, number: usize, ask: &Ask<'_>) -> Result<Entity, Untranslated> {

@@ -140,6 +140,7 @@ impl<'w> Reach<'w> {
         for object in kinds {
             if object.meta.kind == Kind::Group {
                 object.refs.iter().filter(|r| is_subject(r.kind)).for_each(|member| self.subject(member.uid, by));
+                object.body.claimed().into_iter().for_each(|member| self.subject(member, by));
             }
         }
         for world in self.worlds {
