@@ -33,7 +33,7 @@ pub mod published;
 mod questions;
 pub mod rate_limit;
 mod reconcile;
-mod router;
+pub mod router;
 pub mod snapshot;
 pub mod start;
 mod table;

@@ -6,6 +6,7 @@ mod hidden;
 mod house;
 mod kinds;
 mod logins;
+mod matrix;
 mod oidc;
 mod outside;
 mod read_only;

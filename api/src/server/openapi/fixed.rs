@@ -1,11 +1,11 @@
 //! Operations that belong to no kind: signing in, running copies, the audit log, and what gateways ask.
 use serde_json::{Value, json};
 
-use super::parts::{ALWAYS, Operation, body, in_path, json_answer, list_of, query, refusals, shape};
+use super::parts::{ALWAYS, Operation, body, in_path, json_answer, list_of, query, refusals, shape, shared};
 
 /// All of them.
 pub(super) fn operations() -> Vec<Operation> {
-    [identity(), running(), gateways(), open()].concat()
+    [identity(), vec![batch()], running(), gateways(), open()].concat()
 }
 
 fn operation(id: &str, tag: &str, summary: &str, parameters: Vec<Value>, good: Value, bad: &[&str]) -> Value {
@@ -80,6 +80,26 @@ fn identity() -> Vec<Operation> {
             ),
         ),
     ]
+}
+
+fn batch() -> Operation {
+    let text = || json!({ "type": "string" });
+    let items = json!({ "type": "object", "properties": { "items": { "type": "array", "items": { "type": "object" }, "maxItems": 1000 } }, "required": ["items"] });
+    let row = json!({
+        "type": "object",
+        "properties": {
+            "kind": text(), "name": text(), "project": text(),
+            "outcome": { "enum": ["created", "changed", "unchanged"] },
+            "token": { "type": "string", "description": "The token, when it was made just now: shown once." },
+            "object": { "type": "object", "description": "The full manifest." },
+        },
+        "required": ["kind", "name", "outcome"],
+    });
+    let bad = [ALWAYS, &["400", "404", "409", "413", "422"]].concat();
+    let good = json_answer("What became of each.", &list_of(&row));
+    let parameters = vec![shared("dryRun"), shared("requestId")];
+    let summary = "Applies many manifests as one batch: all of them, or nothing.";
+    at("/apply", "post", with_body(operation("apply-all", "apply", summary, parameters, good, &bad), &items))
 }
 
 fn running() -> Vec<Operation> {
