@@ -267,16 +267,18 @@ fn gateways() -> Vec<Operation> {
         at(
             "/mcp/proxy",
             "delete",
-            operation(
-                "proxy-end",
-                "gateways",
-                "Ends the caller's conversation.",
-                of_proxy(),
-                json!({ "description": "It has ended." }),
-                &bad,
-            ),
+            ended(operation("proxy-end", "gateways", "Ends the caller's conversation.", of_proxy(), json!({}), &bad)),
         ),
     ]
+}
+
+/// Success has nothing more to say.
+fn ended(mut operation: Value) -> Value {
+    if let Some(answers) = operation["responses"].as_object_mut() {
+        answers.remove("200");
+        answers.insert("204".to_owned(), json!({ "description": "It has ended." }));
+    }
+    operation
 }
 
 fn open() -> Vec<Operation> {

@@ -138,7 +138,7 @@ impl Place {
         let mut operation = self.operation("delete", &format!("Deletes a {}.", self.kind.names().singular), true);
         [shared("dryRun"), shared("requestId"), shared("ifMatch")].into_iter().for_each(|p| push(&mut operation, p));
         operation["responses"]["200"] = outcome("It is gone.", &shape("Done"));
-        refusals(&mut operation["responses"], &[ALWAYS, &["404", "409"]].concat());
+        refusals(&mut operation["responses"], &[ALWAYS, &["404", "409", "422"]].concat());
         operation
     }
 
@@ -155,7 +155,7 @@ impl Place {
         let mut operation = self.operation("revoke", "Ends a token for good.", true);
         push(&mut operation, shared("requestId"));
         operation["responses"]["200"] = outcome("It opens nothing any more.", &shape("Done"));
-        refusals(&mut operation["responses"], &[ALWAYS, &["404"]].concat());
+        refusals(&mut operation["responses"], &[ALWAYS, &["404", "422"]].concat());
         operation
     }
 }
