@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::response::{IntoResponse, Response};
 use mcpctl_core::access::questions::{Then, difference_of};
 use mcpctl_core::access::{Ask, ResourceName, Verb, decide};
-use mcpctl_core::actor::Actor;
+use mcpctl_core::actor::{Actor, ActorKind};
 use mcpctl_core::ids::{Digest, Seq, Uid};
 use mcpctl_core::kinds::Kind;
 use mcpctl_core::log::{LogError, LogReader};
@@ -135,13 +135,14 @@ impl Reading<'_> {
         let mut items = Vec::with_capacity(seqs.len() - older);
         for (seq, about) in seqs.into_iter().skip(older) {
             if let Some(bytes) = self.log.read(seq)? {
-                items.push(self.item(seq, &bytes, &about)?);
+                items.extend(self.item(seq, &bytes, &about)?);
             }
         }
         Ok(items)
     }
 
-    fn item(&self, seq: Seq, bytes: &[u8], about: &BTreeSet<Uid>) -> Result<HistoryItem, LogError> {
+    /// An event in words. A token is told of events that changed its access only when it may view what they were about.
+    fn item(&self, seq: Seq, bytes: &[u8], about: &BTreeSet<Uid>) -> Result<Option<HistoryItem>, LogError> {
         let header = Record::load(bytes).map_err(|source| LogError::Record { seq, source })?.header;
         let before = self.state.object_at(header.object, Seq(seq.0 - 1));
         let after = self.state.object_at(header.object, seq);
@@ -151,8 +152,11 @@ impl Reading<'_> {
         let seen = about.contains(&header.object)
             || one
                 .is_some_and(|object| decide(self.state, self.caller, &Ask::on(Verb::View, &object), self.now).allowed);
+        if !seen && self.caller.kind == ActorKind::McpToken {
+            return Ok(None);
+        }
         let changes = after.filter(|_| seen).map(|after| changes(before.as_ref(), &after, header.at.min(self.now)));
-        Ok(HistoryItem {
+        Ok(Some(HistoryItem {
             seq,
             at: header.at,
             object: title(header.kind, project.as_ref().map(|project| &project.name), header.name.as_str()),
@@ -163,7 +167,7 @@ impl Reading<'_> {
             changes: changes.unwrap_or_default(),
             access: about.iter().flat_map(|subject| self.access(*subject, seq)).collect(),
             hash: Digest::blake3(bytes),
-        })
+        }))
     }
 
     /// What a subject gained and lost by one event.

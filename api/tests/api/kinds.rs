@@ -55,6 +55,22 @@ async fn unknown_addresses_and_methods_are_problems_with_a_revision() {
     house.stop().await;
 }
 
+/// That each described method is served is part of `outside`: none of them is 405 there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_address_takes_a_method_that_is_not_described() {
+    let house = House::start().await;
+    let document = openapi::document();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let address = path.replace("{name}", "x").replace("{object}", "y");
+        for method in ["get", "put", "post", "delete", "patch"] {
+            if item.get(method).is_none() {
+                house.by(Some(&house.admin), &method.to_uppercase(), &address).send().await.problem(405);
+            }
+        }
+    }
+    house.stop().await;
+}
+
 /// Where objects of a kind are, and one.
 fn addresses(kind: Kind, example: &Map<String, Value>) -> (String, String) {
     let (plural, name) = (kind.names().plural, example["name"].as_str().unwrap());

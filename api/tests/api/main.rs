@@ -9,6 +9,7 @@ mod logins;
 mod matrix;
 mod oidc;
 mod outside;
+mod past;
 mod read_only;
 mod requests;
 mod secrets;

@@ -173,3 +173,19 @@ fn the_turn_is_the_last_one_also_when_a_right_came_and_went_several_times() {
     let turned = town.state.turned_at(&c, &ask, &BTreeSet::new(), from, town.state.seq()).unwrap();
     assert!(town.state.at(turned).seq() > from);
 }
+
+#[test]
+fn a_server_that_a_project_takes_in_is_a_right_of_its_tokens() {
+    let mut town = town();
+    let a = town.user("a@example.com");
+    town.apply_all(&a, "kind: mcptoken\nname: t\nproject: p\nrbac: clone\n").unwrap();
+    let from = town.state.seq();
+    town.apply_all(&system(), "kind: project\nname: p\nservers: [s]\n").unwrap();
+    let (before, after) = (town.state.at(from), town.state.at(town.state.seq()));
+    let told = lines(&between(&town.state, &before, &after));
+    assert_eq!(told, ["McpToken:p/t +run servers/s".to_owned()].into());
+    let (from, to) = (town.state.at(town.state.seq()).seq(), town.state.seq());
+    town.apply_all(&system(), "kind: project\nname: p\n").unwrap();
+    let (before, after) = (town.state.at(from), town.state.at(Seq(to.0 + 1)));
+    assert_eq!(lines(&between(&town.state, &before, &after)), ["McpToken:p/t -run servers/s".to_owned()].into());
+}

@@ -240,7 +240,26 @@ async fn a_token_asks_about_itself_and_is_told_of_nobody_else() {
     let why = &call(&tried, &token, "why", run.clone()).await["structuredContent"];
     assert_eq!((&why["allowed"], &why["subject"]), (&json!(true), &json!("McpToken:web/ci")));
     let links: Vec<&str> = why["chain"].as_array().unwrap().iter().map(|link| link["link"].as_str().unwrap()).collect();
-    assert_eq!(links, ["grant", "project", "owner", "grant"]);
+    // By which binding its owner may is nothing for agents to know.
+    assert_eq!(links, ["grant", "project", "owner"]);
+    let of_admin = json!({ "verb": "run", "resource": "servers/mcpctl", "as": "McpToken:web/ci" });
+    let whole = call(&tried, &tried.login(ADMIN).await, "why", of_admin).await["structuredContent"]["chain"].clone();
+    assert_eq!((whole.as_array().unwrap().len(), &whole[3]["source"]), (4, &json!("rbac/admins")));
+    let sha =
+        tried.object(Kind::McpToken, Some("web"), "ci").of::<mcpctl_core::kinds::McpToken>().unwrap().1.sha256.unwrap();
+    tried
+        .apply(json!({ "kind": "rbac", "name": "quiet", "subjects": [{ "kind": "McpToken", "name": sha.to_string() }],
+            "roleBindings": [{ "role": "view", "resource": "mcptokens", "name": "other" }] }))
+        .await;
+    let from = (tried.published.load().seq().0 - 1).to_string();
+    for told in [
+        call(&tried, &token, "what_can", json!({})).await,
+        call(&tried, &token, "diff", json!({ "from": from })).await,
+        call(&tried, &token, "review", json!({})).await,
+        call(&tried, &token, "history", json!({ "object": "mcptoken/ci" })).await,
+    ] {
+        assert!(!told.to_string().contains("rbac/"), "{told}");
+    }
     let hidden = &call(&tried, &token, "why_not", json!({ "verb": "run", "resource": "servers/hidden" })).await["structuredContent"];
     assert_eq!((&hidden["allowed"], &hidden["rule"]), (&json!(false), &json!("outside-project")));
     let able = &call(&tried, &token, "who_can", run.clone()).await["structuredContent"];

@@ -51,15 +51,20 @@ fn review() -> Value {
     })
 }
 
+/// `{"items": […]}`.
+fn manifests() -> Value {
+    let items = json!({ "type": "array", "items": { "type": "object" }, "description": "Manifests." });
+    json!({ "type": "object", "properties": { "items": items }, "required": ["items"] })
+}
+
 fn simulation() -> Value {
     let mut responses = json!({ "200": json_answer("What would happen.", &shape("Simulation")) });
     refusals(&mut responses, &[ALWAYS, &["400", "404", "409", "413", "422"]].concat());
-    let items = json!({ "type": "array", "items": { "type": "object" }, "description": "Manifests, as of apply." });
     json!({
         "operationId": "simulate", "tags": ["access"],
         "summary": "Who would gain and lose what by an apply: decided under the caller's rights, and done nowhere.",
         "parameters": [], "responses": responses,
-        "requestBody": body(&json!({ "type": "object", "properties": { "items": items }, "required": ["items"] })),
+        "requestBody": body(&manifests()),
     })
 }
 

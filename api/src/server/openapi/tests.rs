@@ -5,6 +5,8 @@ use mcpctl_core::kinds::Kind;
 use serde_json::Value;
 
 use super::{document, reference};
+use crate::server::control_plane::ControlPlane;
+use crate::server::router::router;
 
 fn operations(document: &Value) -> Vec<(String, Value)> {
     let paths = document["paths"].as_object().unwrap().iter();
@@ -95,6 +97,30 @@ fn every_kind_has_every_route() {
             assert!(document["paths"][path][method].is_object(), "{method} {path}");
         }
     }
+}
+
+/// The router shows its paths in its `Debug` only.
+fn paths_of(router: &axum::Router) -> BTreeSet<String> {
+    let text = format!("{router:?}");
+    let quoted = text.split('"').skip(1).step_by(2);
+    // `/` is the fallback's.
+    quoted
+        .filter(|path| path.starts_with("/") && !path.contains("__private__") && *path != "/")
+        .map(str::to_owned)
+        .collect()
+}
+
+#[tokio::test]
+async fn every_path_that_is_served_is_in_the_document_and_the_other_way_round() {
+    let folder = tempfile::tempdir().unwrap();
+    let control = ControlPlane::open(folder.path()).await.unwrap();
+    let served = paths_of(&router(control.app().clone()));
+    let document = document();
+    let described: BTreeSet<String> = document["paths"].as_object().unwrap().keys().cloned().collect();
+    assert!(served.len() > 40, "{served:?}");
+    assert_eq!(served.difference(&described).collect::<Vec<_>>(), Vec::<&String>::new(), "not described");
+    assert_eq!(described.difference(&served).collect::<Vec<_>>(), Vec::<&String>::new(), "not served");
+    control.shutdown().await;
 }
 
 /// Compares a generated file with the committed one, or writes it when asked to.

@@ -1,10 +1,11 @@
 //! Who gains and loses what, in words: of two points of the past, and of commands that were only foreseen.
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use mcpctl_core::access::questions::{Difference, Held, Subject, Then, acting, difference};
-use mcpctl_core::actor::Actor;
+use mcpctl_core::actor::{Actor, ActorKind};
 use mcpctl_core::ids::{Seq, Uid};
-use mcpctl_core::object::title;
+use mcpctl_core::object::{Object, title};
 use mcpctl_core::record::Header;
 use mcpctl_projections::State;
 
@@ -13,9 +14,13 @@ use crate::access_wire::{SubjectChange, Turn, TurnedRight};
 use crate::server::auth::Authenticated;
 use crate::server::group::Foreseen;
 use crate::server::point::{Point, may_know};
+use crate::server::target::may_view;
 
 /// Most subjects of one answer.
 pub(super) const SUBJECTS_MAX: usize = 5_000;
+
+/// For so many rights of one answer the event is looked for at which it turned.
+const TURNS_MAX: usize = 20_000;
 
 /// Access that comes and goes.
 pub(in crate::server) struct Blast {
@@ -73,8 +78,11 @@ impl Range<'_> {
         all.retain(|one| may_know(self.now, self.caller, one.subject));
         all.truncate(SUBJECTS_MAX);
         let complete = all.len() == total;
-        let (before, after) = (Told { state: self.state, world: &before }, Told { state: self.state, world: &after });
-        let mut turns = Turns { range: self, known: HashMap::new() };
+        let (before, after) = (
+            Told { state: self.state, world: &before, caller: self.caller },
+            Told { state: self.state, world: &after, caller: self.caller },
+        );
+        let mut turns = Turns { range: self, known: HashMap::new(), left: TURNS_MAX };
         let access = all.iter().map(|one| self.told(one, [&before, &after], &mut turns)).collect();
         Blast { access, added, complete }
     }
@@ -96,6 +104,12 @@ impl Range<'_> {
     /// An event in words.
     pub(super) fn turn(&self, seq: Seq) -> Option<Turn> {
         let header = (self.header)(seq)?;
+        let object =
+            self.state.object_at(header.object, seq).or_else(|| self.state.object_at(header.object, Seq(seq.0 - 1)));
+        let seen = |object: &Arc<Object>| may_view(self.now, self.caller, object);
+        if self.caller.actor.kind == ActorKind::McpToken && !object.as_ref().is_some_and(seen) {
+            return None;
+        }
         let project = header.project.and_then(|uid| self.state.object_at(uid, seq));
         let object = title(header.kind, project.as_ref().map(|project| &project.meta.name), header.name.as_str());
         Some(Turn {
@@ -113,10 +127,12 @@ impl Range<'_> {
 struct Turns<'a> {
     range: &'a Range<'a>,
     known: HashMap<Seq, Option<Turn>>,
+    left: usize,
 }
 
 impl Turns<'_> {
     fn of(&mut self, actor: &Actor, held: &Held<'_>, by: &BTreeSet<Uid>) -> Option<Turn> {
+        self.left = self.left.checked_sub(1)?;
         let range = self.range;
         let seq = range.state.turned_at(actor, &held.right.ask(), by, range.from.seq, range.to.seq)?;
         self.known.entry(seq).or_insert_with(|| range.turn(seq)).clone()

@@ -6,7 +6,7 @@
 //! whatever point of the past is asked about: who lost the right to look does not keep it for the past.
 //! Project tokens reach none of this: they ask `/auth/me` about themselves.
 mod asked;
-mod blast;
+pub(super) mod blast;
 mod diff;
 mod review;
 #[cfg(test)]
@@ -19,6 +19,7 @@ mod usage;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Query, State as Shared};
@@ -35,6 +36,7 @@ use mcpctl_core::refusal::{Refusal, Violation};
 use mcpctl_core::world::World;
 use mcpctl_projections::State;
 use serde_json::Value;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::asked::Asked;
 pub(super) use self::diff::diff;
@@ -101,6 +103,7 @@ pub fn routes() -> Router<Arc<App>> {
 async fn look(app: Arc<App>, caller: Authenticated, query: Queried, usage: Arc<Usage>) -> Result<Response> {
     let state = app.published.load();
     let now = Point::newest(&state).at;
+    let _place = place().await?;
     let may_read = decide(&*state, &caller.actor, &Ask::Operation(audit::RIGHT), now).allowed;
     aside(move || {
         let failed = |why: String| problem(StatusCode::SERVICE_UNAVAILABLE, "log", "The logs can't be read", why);
@@ -126,11 +129,27 @@ async fn differences(
     Query(query): Query<Queried>,
 ) -> Result<Response> {
     let (state, log) = (app.published.load(), app.log.clone());
+    let _place = place().await?;
     aside(move || Ok(axum::Json(diff(&state, &*log, &caller, &query)?).into_response())).await
 }
 
 fn simulated() -> MethodRouter<Arc<App>> {
     post(simulate::answer).layer(DefaultBodyLimit::max(INPUT_BYTES_MAX))
+}
+
+/// Answers about many people or many events at once: so few, that others are not kept waiting.
+static MANY: Semaphore = Semaphore::const_new(2);
+/// How long such a question may wait for its place.
+const PLACE_WAIT: Duration = Duration::from_secs(10);
+
+async fn place() -> Result<SemaphorePermit<'static>> {
+    match tokio::time::timeout(PLACE_WAIT, MANY.acquire()).await {
+        Ok(Ok(place)) => Ok(place),
+        _ => {
+            let detail = "others ask as much: try again in a moment";
+            Err(problem(StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy", detail).retry_after(1))
+        }
+    }
 }
 
 /// With very many people around an answer takes milliseconds: not on a thread that serves others.
@@ -234,13 +253,13 @@ impl Asking<'_> {
     fn why(&self) -> Result<Explanation> {
         let (actor, asked) = (self.actor()?, Asked::of(self.world, self.query)?);
         let ask = asked.ask();
-        let told = Told { state: self.state, world: self.world };
+        let told = Told { state: self.state, world: self.world, caller: self.caller };
         Ok(told.explanation(&actor, &ask, self.point, explain(self.world, &actor, &ask, self.point.at)))
     }
 
     fn who_can(&self) -> Result<WhoCan> {
         let asked = Asked::of(self.world, self.query)?;
-        let told = Told { state: self.state, world: self.world };
+        let told = Told { state: self.state, world: self.world, caller: self.caller };
         let all = who_can(self.world, &asked.ask(), self.point.at);
         let known = |uid| self.world.by_uid(uid).is_some_and(|object| may_know(self.state, self.caller, object));
         let items: Vec<_> = all.iter().filter(|proof| known(proof.subject.uid)).map(|proof| told.able(proof)).collect();
@@ -250,7 +269,7 @@ impl Asking<'_> {
 
     fn what_can(&self) -> Result<WhatCan> {
         let (actor, _) = self.subject()?;
-        let told = Told { state: self.state, world: self.world };
+        let told = Told { state: self.state, world: self.world, caller: self.caller };
         Ok(told.what_can(&what_can(self.world, &actor, self.point.at), self.point))
     }
 }

@@ -30,6 +30,7 @@ pub(super) async fn answer(
     let actions = manifests.iter().map(|manifest| prepare::foreseen(&app, &caller, manifest)).collect::<Result<_>>()?;
     let submissions = apply_all::submissions(&caller, &manifests, actions, None);
     let state = app.published.load();
+    let _place = super::place().await?;
     // A copy is decided on, beside the writer: a simulation keeps nobody waiting.
     let simulated = tokio::task::spawn_blocking(move || simulate(&state, &caller, &manifests, &submissions)).await;
     let simulated = simulated.unwrap_or_else(|error| {

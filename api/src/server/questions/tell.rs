@@ -1,13 +1,18 @@
 //! Proofs and obstacles in words, with the names that things had in the state that was asked.
+use std::sync::Arc;
+
 use mcpctl_core::access::questions::{self as core, Proof, Reason, Subject, WhyNot};
 use mcpctl_core::access::{Ask, Grant, Membership, Permission, Rule};
 use mcpctl_core::actor::{Actor, ActorKind};
 use mcpctl_core::ids::{Seq, Uid};
+use mcpctl_core::object::Object;
 use mcpctl_core::world::World;
 use mcpctl_projections::State;
 
 use crate::access_wire::{Able, Explanation, Link, Missing, Obstacle, Right, WhatCan};
+use crate::server::auth::Authenticated;
 use crate::server::point::Point;
+use crate::server::target::may_view;
 
 /// A state and what names it gives.
 pub(super) struct Told<'a> {
@@ -15,6 +20,9 @@ pub(super) struct Told<'a> {
     pub(super) state: &'a State,
     /// The state that was asked.
     pub(super) world: &'a dyn World,
+    /// Who is told. People are told by what and by whom they have what they have; a token, which agents hold, learns of
+    /// its owner no more than who that is, and of bindings only what it may view.
+    pub(super) caller: &'a Authenticated,
 }
 
 impl Told<'_> {
@@ -116,7 +124,9 @@ impl Told<'_> {
                 chain.push(self.grant(who.clone(), grant));
                 chain.push(self.link("project", who.clone(), project.meta.name.to_string(), None));
                 chain.push(self.link("owner", who, self.subject(owner.subject.uid, Some(&owner.subject)), None));
-                chain.extend(self.chain(owner));
+                if !self.to_a_token() {
+                    chain.extend(self.chain(owner));
+                }
             }
         }
     }
@@ -129,7 +139,16 @@ impl Told<'_> {
     fn grant(&self, holder: String, grant: &Grant) -> Link {
         let source = self.world.by_uid(grant.source).map_or_else(|| grant.source.to_string(), |object| object.title());
         let link = self.link("grant", holder, grant.permission.to_string(), Some(grant.seq));
+        let seen =
+            |object: &Arc<Object>| grant.source == self.caller.actor.uid || may_view(self.state, self.caller, object);
+        if self.to_a_token() && !self.world.by_uid(grant.source).is_some_and(seen) {
+            return link;
+        }
         Link { source: Some(source), by: Some(grant.grantor.clone()), ..link }
+    }
+
+    fn to_a_token(&self) -> bool {
+        self.caller.actor.kind == ActorKind::McpToken
     }
 
     fn link(&self, link: &str, holder: String, what: String, seq: Option<Seq>) -> Link {
