@@ -1,11 +1,12 @@
 //! What changed for whom between two seqs is exactly where the decision differs, and is told with the event of the turn.
 use std::collections::BTreeSet;
 
-use mcpctl_core::access::questions::{Difference, Held, Right, Subject, Then, acting, difference};
-use mcpctl_core::access::{Rule, decide};
+use mcpctl_core::access::questions::{Difference, Held, Right, Subject, Then, acting, difference, who_can};
+use mcpctl_core::access::{Ask, ResourceName, Rule, Verb, decide};
 use mcpctl_core::actor::{Actor, ActorKind};
 use mcpctl_core::ids::Seq;
-use mcpctl_core::kinds::Kind;
+use mcpctl_core::kinds::{GroupAction, Kind};
+use mcpctl_core::name::{Name, NameRule};
 use mcpctl_core::world::World as _;
 use mcpctl_projections::{AsOf, State};
 use proptest::prelude::*;
@@ -75,7 +76,7 @@ proptest! {
         let both = actors(&before).into_iter().chain(actors(&after)).collect::<std::collections::HashSet<_>>();
         for actor in &both {
             for question in &asked {
-                if actor.kind == ActorKind::McpToken && matches!(question, Asked::Object { resource: mcpctl_core::access::ResourceName::Any, .. }) {
+                if actor.kind == ActorKind::McpToken && matches!(question, Asked::Object { resource: ResourceName::Any, .. }) {
                     continue;
                 }
                 let ask = question.ask();
@@ -188,4 +189,33 @@ fn a_server_that_a_project_takes_in_is_a_right_of_its_tokens() {
     town.apply_all(&system(), "kind: project\nname: p\n").unwrap();
     let (before, after) = (town.state.at(from), town.state.at(Seq(to.0 + 1)));
     assert_eq!(lines(&between(&town.state, &before, &after)), ["McpToken:p/t -run servers/s".to_owned()].into());
+}
+
+#[test]
+fn a_member_by_claim_is_told_of_like_one_by_hand() {
+    let mut town = town();
+    let c = town.user("c@example.com");
+    town.apply_all(&system(), "kind: group\nname: g\nclaims: [staff]\n---\nkind: rbac\nname: g\nsubjects: [{kind: Group, name: g}]\nroleBindings: [{role: view, resource: servers}]\n").unwrap();
+    let from = town.state.seq();
+    let level = |said: &[&str]| GroupAction::Level {
+        user: c.uid,
+        name: Name::parse(NameRule::Email, "c@example.com").unwrap(),
+        said: said.iter().map(|claim| (*claim).to_owned()).collect(),
+    };
+    town.act(&Actor::system("oidc"), Kind::Group, None, "g", Box::new(level(&["staff"]))).unwrap();
+    let signed_in = town.state.seq();
+    let view = Ask::Object {
+        verb: Verb::View,
+        resource: ResourceName::Kind(Kind::Server),
+        project: None,
+        name: None,
+        uid: None,
+    };
+    let able = who_can(&town.state, &view, town.now);
+    assert!(able.iter().any(|proof| proof.subject.uid == c.uid), "{able:?}");
+    let (before, after) = (town.state.at(from), town.state.at(signed_in));
+    assert_eq!(lines(&between(&town.state, &before, &after)), ["User:c@example.com +view servers".to_owned()].into());
+    town.act(&Actor::system("oidc"), Kind::Group, None, "g", Box::new(level(&[]))).unwrap();
+    let (before, after) = (town.state.at(signed_in), town.state.at(town.state.seq()));
+    assert_eq!(lines(&between(&town.state, &before, &after)), ["User:c@example.com -view servers".to_owned()].into());
 }

@@ -284,7 +284,7 @@ async fn a_token_asks_about_itself_and_is_told_of_nobody_else() {
             .any(|row| row["right"] == "view,run servers/mcpctl" || row["right"] == "run servers/mcpctl"),
         "{rights}"
     );
-    let before = tried.published.load().seq().0 - 2;
+    let before = tried.published.load().seq().0 - 3;
     let told = &call(&tried, &token, "diff", json!({ "from": before.to_string() })).await["structuredContent"];
     let who: Vec<&Value> = told["access"].as_array().unwrap().iter().map(|change| &change["subject"]).collect();
     assert_eq!((who, &told["objects"][0]["object"]), (vec![&json!("McpToken:web/ci")], &json!("mcptoken/web/ci")));

@@ -118,8 +118,8 @@ impl<'w> Reach<'w> {
 
     /// Everybody whom an object names: those it gives rights to, its members.
     fn named_by(&mut self, object: &Object) {
-        for reference in object.refs.iter().filter(|r| is_subject(r.kind)) {
-            self.subject(reference.uid, object.meta.uid);
+        for subject in subjects_of(object) {
+            self.subject(subject, object.meta.uid);
         }
         for (subject, _) in object.body.grants(&object.meta.name) {
             let SubjectRef::McpToken { name } = subject else { continue };
@@ -139,7 +139,7 @@ impl<'w> Reach<'w> {
         }
         for object in kinds {
             if object.meta.kind == Kind::Group {
-                object.refs.iter().filter(|r| is_subject(r.kind)).for_each(|member| self.subject(member.uid, by));
+                subjects_of(object).for_each(|member| self.subject(member, by));
                 object.body.claimed().into_iter().for_each(|member| self.subject(member, by));
             }
         }
@@ -158,6 +158,12 @@ impl<'w> Reach<'w> {
             }
         }
     }
+}
+
+/// Subjects that an object names, those too that belong to it by what somebody else says of them.
+fn subjects_of(object: &Object) -> impl Iterator<Item = Uid> {
+    let named = object.refs.iter().filter(|r| is_subject(r.kind)).map(|r| r.uid);
+    named.chain(object.body.claimed())
 }
 
 const fn is_subject(kind: Kind) -> bool {

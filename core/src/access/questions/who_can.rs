@@ -20,7 +20,9 @@ pub fn who_can<'w>(world: &'w dyn World, ask: &Ask<'_>, now: Timestamp) -> Vec<P
     for holder in hits.keys() {
         match world.by_uid(*holder) {
             // Whether they are members still is part of the proof.
-            Some(group) if group.meta.kind == Kind::Group => candidates.extend(group.refs.iter().map(|r| r.uid)),
+            Some(group) if group.meta.kind == Kind::Group => {
+                candidates.extend(group.refs.iter().map(|r| r.uid).chain(group.body.claimed()));
+            }
             _ => candidates.push(*holder),
         }
     }
