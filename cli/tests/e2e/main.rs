@@ -7,6 +7,7 @@ mod conformance;
 mod crash;
 mod lifecycle;
 mod oidc;
+mod openapi;
 mod parts_start;
 mod support;
 mod tls;
