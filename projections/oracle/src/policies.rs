@@ -42,8 +42,16 @@ fn permit(subject: Uid, conditions: &[String]) -> String {
     format!("permit(principal == Subject::\"{subject}\", action, resource){when};\n")
 }
 
+/// Any of them. As a balanced tree: Cedar goes down each expression, and its depth is limited.
 fn either(conditions: &[String]) -> String {
-    if conditions.is_empty() { "false".to_owned() } else { format!("({})", conditions.join(" || ")) }
+    match conditions {
+        [] => "false".to_owned(),
+        [one] => one.clone(),
+        _ => {
+            let (left, right) = conditions.split_at(conditions.len() / 2);
+            format!("({} || {})", either(left), either(right))
+        }
+    }
 }
 
 /// All that objects say is given, to persons, machines, groups and tokens.

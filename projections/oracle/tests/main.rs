@@ -16,7 +16,7 @@ use mcpctl_oracle::Cedar;
 use town::Town;
 
 /// Lives of an ordinary run, and pairs of subject and question that are compared at the end of each.
-const CASES: u64 = 40;
+const CASES: u64 = 60;
 const PAIRS: usize = 150;
 const STEPS_MAX: usize = 24;
 
