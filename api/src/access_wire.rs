@@ -257,6 +257,55 @@ pub struct Simulation {
     pub added: bool,
     /// Whether `access` is all of it.
     pub complete: bool,
+    /// What it would mean for recorded calls, when that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<RecordedCalls>,
+}
+
+/// Recorded calls, decided again as things are and as they would be.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedCalls {
+    /// Since when.
+    pub since: Timestamp,
+    /// How many there were.
+    pub calls: u64,
+    /// How many different questions they were: by whom, where, of which tool.
+    pub questions: u64,
+    /// Those that would be answered otherwise, what would be allowed first.
+    pub flips: Vec<Flip>,
+    /// Whether any would be allowed that is not now.
+    pub added: bool,
+    /// How many did not fit.
+    pub left_out: u64,
+}
+
+/// Calls that would be answered otherwise.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Flip {
+    /// Who called.
+    pub subject: String,
+    /// Whose rights bound the token that called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// Server, when a tool was called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// Tool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// The right that it takes, such as `run projects/web`.
+    pub asked: String,
+    /// Whether it would be allowed: then it is not now.
+    pub allowed: bool,
+    /// How often it was asked.
+    pub count: u64,
+    /// When it was asked last.
+    pub last: Timestamp,
 }
 
 /// The last time that somebody said that an `rbac` is still right.

@@ -3,7 +3,9 @@ pub mod access_wire;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod plane;
+pub mod replay_wire;
 #[cfg(feature = "server")]
 pub mod server;
+pub mod undo_wire;
 pub mod upstream;
 pub mod wire;

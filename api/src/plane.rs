@@ -2,6 +2,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use mcpctl_core::access::Asked;
 use mcpctl_core::actor::Actor;
 use mcpctl_core::ids::{Digest, Seq, Uid};
 use mcpctl_core::kinds::{ToolFilter, ToolNames};
@@ -139,6 +140,22 @@ pub enum Denial {
     Unavailable(String),
 }
 
+/// Rules by which a request is refused that are none of access.
+pub mod rule {
+    /// A filter of the server or of the project hides the tool.
+    pub const NOT_SERVED: &str = "not-served";
+    /// The project does not have the server.
+    pub const NOT_IN_PROJECT: &str = "not-in-project";
+    /// A method that could go around the server's filters.
+    pub const UNKNOWN_METHOD: &str = "unknown-method";
+    /// The access was taken away meanwhile.
+    pub const CUT: &str = "cut";
+    /// More was to be given than the giver holds.
+    pub const CEILING: &str = "ceiling";
+    /// E-mail address and password.
+    pub const PASSWORD: &str = "password";
+}
+
 /// One line of the audit log: a call, a refusal, a login.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -178,6 +195,12 @@ pub struct AuditEntry {
     /// Events that made the grants which were used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub via: Vec<Seq>,
+    /// The question that was decided: asked again of the state at `seq`, it must be answered the same way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
+    /// By which rule it was decided: one of access (`rbac`, `own`, `token`, `no-grant`, …) or one of [`rule`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
     /// What came of it: `ok`, `tool-error`, `error`, `denied`, `timeout`, `cancelled`, `cut`, `unavailable`.
     pub outcome: String,
     /// More on the outcome; never an argument or a result.

@@ -92,6 +92,9 @@ pub struct HistoryItem {
     /// On whose behalf.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_behalf_of: Option<Actor>,
+    /// Why it was done, or what it undoes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Why it was allowed.
     pub authz: Authz,
     /// Fields that changed, each as `field: before → after`, secrets never.

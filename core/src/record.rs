@@ -8,10 +8,14 @@ use crate::name::Name;
 use crate::time::Timestamp;
 
 /// Version of the record format that this program writes. A log with a later version is refused.
-pub const RECORD_VERSION: u16 = 1;
+/// 2: a header may have a `reason`.
+pub const RECORD_VERSION: u16 = 2;
 
 /// Most bytes a stored record may have. Larger payloads belong beside the log, under a commitment.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
+
+/// Most bytes of a reason.
+pub const REASON_BYTES_MAX: usize = 256;
 
 /// Who allowed an event and by which grants: the decision, pinned to the state it was made in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +76,9 @@ pub struct Header {
     /// Request that caused it; a retry with the same id changes nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestId>,
+    /// Why it was done, as whoever did it says, or what it undoes: at most [`REASON_BYTES_MAX`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Why it was allowed.
     pub authz: Authz,
     /// Hash of the record before; zeros for the first.

@@ -84,6 +84,12 @@ impl Opened {
         self.entry.allowed = false;
     }
 
+    /// The request was not allowed, by a rule of the project that can be looked at again.
+    pub(crate) fn refused_by(&mut self, rule: &'static str) {
+        self.refused();
+        self.entry.rule = Some(rule.to_owned());
+    }
+
     /// Nothing is to be recorded: a ping, a notification.
     pub(crate) fn forget(mut self) {
         self.armed = false;

@@ -85,7 +85,7 @@ async fn call_one(context: &Context, parsed: &Parsed<'_>, found: Found<'_>, audi
 
 /// A refusal says no more than that there is no such thing: what a filter hides shall not be found out by asking.
 fn refuse(context: &Context, parsed: &Parsed<'_>, refused: Refused, audit: &mut Opened) -> Done {
-    audit.refused();
+    audit.refused_by(refused.rule());
     audit.because(refused.to_string());
     let error = match parsed.members.text("name") {
         Some(name) if refused == Refused::NotServed => {

@@ -62,7 +62,7 @@ impl Past {
         let asking = Asking { caller: &actor, now, random: self.steps.into() };
         for draft in command::decide(&self.state, &asking, &command).unwrap().drafts {
             let (seq, prev) = (self.state.seq().next(), self.state.head());
-            let place = Place { seq, id: uuid::Uuid::nil(), at: now, prev, actor: &actor, request: None };
+            let place = Place { seq, id: uuid::Uuid::nil(), at: now, prev, actor: &actor, request: None, reason: None };
             let record = Record { header: draft.header(place), payload: draft.event.payload };
             // As after a start: nothing is shared with the command that was decided.
             let stored = record.store().unwrap();

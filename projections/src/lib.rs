@@ -12,6 +12,7 @@ mod state;
 mod tables;
 mod times;
 mod turns;
+pub mod undo;
 mod varint;
 
 pub use as_of::AsOf;

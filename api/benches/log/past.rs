@@ -35,7 +35,7 @@ impl Past {
         for draft in decided.drafts {
             let id = uuid::Uuid::from_u128((u128::from(now.as_millis()) << 80) | (7 << 76) | u128::from(self.steps));
             let seq = self.state.seq().next();
-            let place = Place { seq, id, at: now, prev: self.state.head(), actor, request: None };
+            let place = Place { seq, id, at: now, prev: self.state.head(), actor, request: None, reason: None };
             let record = Record { header: draft.header(place), payload: draft.event.payload };
             let bytes = record.store().unwrap();
             self.state.fold(&record, bytes.hash).unwrap();

@@ -7,7 +7,9 @@ mod objects;
 mod observe;
 mod questions;
 mod remote_plane;
+mod replay;
 mod transport;
+mod undo;
 
 pub use address::{Address, InvalidAddress};
 pub use error::ClientError;
@@ -16,3 +18,4 @@ pub use observe::{AuditFilter, AuditItem, Health, LogLines};
 pub use questions::{AccessQuestion, DiffQuestion, ReviewQuestion};
 pub use remote_plane::RemotePlane;
 pub use transport::{Client, http_client};
+pub use undo::Undo;

@@ -91,7 +91,7 @@ fn at(mut url: Url, at: Option<&str>) -> Url {
     url
 }
 
-fn dry(mut url: Url, write: Write) -> Url {
+pub(super) fn dry(mut url: Url, write: Write) -> Url {
     if write == Write::DryRun {
         url.query_pairs_mut().append_pair("dryRun", "true");
     }
@@ -99,7 +99,7 @@ fn dry(mut url: Url, write: Write) -> Url {
 }
 
 impl Client {
-    fn object_url(&self, target: &Target, after: &[&str]) -> Url {
+    pub(super) fn object_url(&self, target: &Target, after: &[&str]) -> Url {
         let mut segments = path(target.kind, target.project.as_deref());
         segments.push(&target.name);
         segments.extend_from_slice(after);

@@ -97,12 +97,20 @@ impl Client {
         Ok(self.json(Ask::get(url)).await?.body)
     }
 
-    /// What manifests would do to access. Nothing is changed.
+    /// What manifests would do to access, and to the calls that were recorded since a point, when one is named. Nothing is
+    /// changed.
     ///
     /// # Errors
     /// See [`ClientError`]. The fields of a refusal begin with `items[N]`.
-    pub async fn simulate(&self, manifests: &[Map<String, Value>]) -> Result<Simulation, ClientError> {
-        let url = self.address().api(&["access", "simulate"]);
+    pub async fn simulate(
+        &self,
+        manifests: &[Map<String, Value>],
+        replay: Option<&str>,
+    ) -> Result<Simulation, ClientError> {
+        let mut url = self.address().api(&["access", "simulate"]);
+        if let Some(since) = replay {
+            url.query_pairs_mut().append_pair("replay", since);
+        }
         Ok(self.json(Ask::once(Method::POST, url, Some(json!({ "items": manifests })))).await?.body)
     }
 

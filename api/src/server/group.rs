@@ -46,6 +46,13 @@ pub(super) struct Foreseen {
     pub(super) headers: Vec<Header>,
 }
 
+/// What a command was for.
+#[derive(Clone, Copy, Default)]
+struct Why<'a> {
+    request: Option<&'a RequestId>,
+    reason: Option<&'a str>,
+}
+
 impl Group {
     /// Decides commands as the writer would, each against what the ones before it would leave.
     ///
@@ -53,7 +60,7 @@ impl Group {
     /// The refusal of the first that would be refused.
     pub(super) fn foresee(state: State, submissions: &[Submission]) -> Result<Foreseen, WriteError> {
         let mut group = Self::on(state);
-        let committed = group.each(submissions, 0)?;
+        let committed = group.each(submissions, 0, None)?;
         let headers = group.records.iter().filter_map(|stored| Some(Record::load(&stored.bytes).ok()?.header));
         Ok(Foreseen { committed, headers: headers.collect(), state: group.state })
     }
@@ -96,13 +103,13 @@ impl Group {
 
     fn take_job(&mut self, job: Job) {
         let (state, records) = (self.state.clone(), self.records.len());
-        let Job { submissions, following, dry_run, reply } = job;
+        let Job { submissions, following, dry_run, reason, reply } = job;
         // A bug in one decision must not end all writing.
         let decided = catch_unwind(AssertUnwindSafe(|| {
-            let mut done = self.each(&submissions, 0)?;
+            let mut done = self.each(&submissions, 0, reason.as_deref())?;
             if let Some(following) = following {
                 let later = following(&self.state);
-                done.extend(self.each(&later, submissions.len())?);
+                done.extend(self.each(&later, submissions.len(), reason.as_deref())?);
             }
             Ok(done)
         }));
@@ -117,15 +124,15 @@ impl Group {
         self.waiting.push(Waiting { reply, answer, stands_on_records: !self.records.is_empty() });
     }
 
-    fn each(&mut self, submissions: &[Submission], first: usize) -> Answered {
+    fn each(&mut self, submissions: &[Submission], first: usize, reason: Option<&str>) -> Answered {
         let each = submissions.iter().enumerate();
         each.map(|(index, submission)| {
-            self.one(submission).map_err(|refusal| WriteError::Refused { index: first + index, refusal })
+            self.one(submission, reason).map_err(|refusal| WriteError::Refused { index: first + index, refusal })
         })
         .collect()
     }
 
-    fn one(&mut self, submission: &Submission) -> Result<Committed, Refusal> {
+    fn one(&mut self, submission: &Submission, reason: Option<&str>) -> Result<Committed, Refusal> {
         if let Some(before) = repeated(&self.state, submission)? {
             return Ok(before);
         }
@@ -135,7 +142,8 @@ impl Group {
         let before = self.state.by_uid(decided.object).cloned();
         let also = self.others(&decided.drafts, decided.object, &submission.caller, now);
         for draft in &decided.drafts {
-            self.append(draft, now, &submission.caller, submission.request.as_ref())?;
+            let why = Why { request: submission.request.as_ref(), reason };
+            self.append(draft, now, &submission.caller, why)?;
         }
         Ok(Committed {
             outcome: decided.outcome,
@@ -157,20 +165,15 @@ impl Group {
             .collect()
     }
 
-    fn append(
-        &mut self,
-        draft: &Draft,
-        now: Timestamp,
-        actor: &Actor,
-        request: Option<&RequestId>,
-    ) -> Result<(), Refusal> {
+    fn append(&mut self, draft: &Draft, now: Timestamp, actor: &Actor, why: Why<'_>) -> Result<(), Refusal> {
         let place = Place {
             seq: self.state.seq().next(),
             id: clock::event_id(now),
             at: now,
             prev: self.state.head(),
             actor,
-            request,
+            request: why.request,
+            reason: why.reason,
         };
         let record = Record { header: draft.header(place), payload: draft.event.payload.clone() };
         let stored = record.store().map_err(|error| invalid("", error.to_string()))?;
@@ -186,7 +189,7 @@ impl Group {
         for _ in 0..DUE_MAX {
             let Some((_, uid)) = self.state.next_due().filter(|(at, _)| *at <= now) else { return };
             let Some(draft) = self.due_draft(uid, now) else { return };
-            if let Err(error) = self.append(&draft, now, &actor, None) {
+            if let Err(error) = self.append(&draft, now, &actor, Why::default()) {
                 tracing::error!(%error, "an event that is due can't be appended");
                 return;
             }

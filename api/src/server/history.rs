@@ -163,6 +163,7 @@ impl Reading<'_> {
             event: format!("{}.{}", header.kind, header.event),
             actor: header.actor,
             on_behalf_of: header.on_behalf_of,
+            reason: header.reason.map(|reason| harmless(&reason).into_owned()),
             authz: header.authz,
             changes: changes.unwrap_or_default(),
             access: about.iter().flat_map(|subject| self.access(*subject, seq)).collect(),

@@ -1,11 +1,13 @@
 //! Logins and reads of secrets in the audit log.
+use mcpctl_core::access::{Ask, Verb, decide};
 use mcpctl_core::actor::{Actor, ActorKind};
 use mcpctl_core::object::Object;
+use mcpctl_core::refusal::Refusal;
 use mcpctl_core::world::World as _;
 
 use super::app::App;
 use super::clock;
-use crate::plane::AuditEntry;
+use crate::plane::{AuditEntry, rule};
 
 fn entry(app: &App, kind: &str, method: &str, actor: Option<Actor>, allowed: bool) -> AuditEntry {
     AuditEntry {
@@ -29,14 +31,16 @@ fn append(app: &App, entry: AuditEntry) {
 /// A login that was opened.
 pub(super) fn opened(app: &App, user: &Object) {
     let actor = Actor { kind: ActorKind::User, uid: user.meta.uid, name: user.meta.name.to_string() };
-    append(app, entry(app, "login", "auth/login", Some(actor), true));
+    let rule = Some(rule::PASSWORD.to_owned());
+    append(app, AuditEntry { rule, ..entry(app, "login", "auth/login", Some(actor), true) });
 }
 
 /// A login that was refused. The address is kept, the password never.
 pub(super) fn refused(app: &App, email: &str, from: &str) {
     let shown: String = email.chars().take(120).collect();
     let reason = Some(format!("wrong e-mail address or password for {shown:?} from {from}"));
-    append(app, AuditEntry { reason, ..entry(app, "login", "auth/login", None, false) });
+    let rule = Some(rule::PASSWORD.to_owned());
+    append(app, AuditEntry { reason, rule, ..entry(app, "login", "auth/login", None, false) });
 }
 
 /// A login that was opened with an ID token.
@@ -53,10 +57,18 @@ pub(super) fn refused_at_provider(app: &App, why: &str, from: &str) {
 
 /// A look at values of a secret; refused when it can't be audited.
 pub(super) fn secret_read(app: &App, actor: &Actor, secret: &Object) -> super::problem::Result<()> {
+    // The narrower of the two rights that it takes; the other was looked at in the same state or the one before.
+    let ask = Ask::on(Verb::Run, secret);
+    let verdict = decide(&*app.published.load(), actor, &ask, clock::now());
     let line = AuditEntry {
         tool: Some(secret.meta.name.to_string()),
         ..entry(app, "secret-read", "secrets/values", Some(actor.clone()), true)
-    };
+    }
+    .decided(&ask, &verdict);
+    if !verdict.allowed {
+        let missing = ask.to_string();
+        return Err(Refusal::Forbidden { actor: actor.to_string(), missing, at: verdict.at }.into());
+    }
     app.audit.append(line).map(drop).map_err(|error| {
         super::problem::problem(axum::http::StatusCode::SERVICE_UNAVAILABLE, "audit", "Not audited", error.to_string())
     })

@@ -80,6 +80,13 @@ fn of_kind(router: Router<Arc<App>>, kind: Kind, base: &str, below: bool) -> Rou
     );
     let one = format!("{base}/{{{}}}", if below { "object" } else { "name" });
     let router = router.route(base, collection).route(&one, single).route(&format!("{one}/history"), past);
+    let restore = post(
+        move |Shared(app), caller: Authenticated, Path(params): Params, Query(query): Queried, headers| async move {
+            let call = Call { app, caller, target: Target::of(kind, below, &params, &query), query, headers };
+            super::undo::restore(&call).await
+        },
+    );
+    let router = router.route(&format!("{one}/restore"), restore);
     if kind == Kind::McpToken {
         let revoke = post(
             move |Shared(app), caller: Authenticated, Path(params): Params, Query(query): Queried, headers| async move {

@@ -12,13 +12,14 @@ use mcpctl_core::kinds::{Kind, McpToken, Project, Server};
 use mcpctl_core::name::{Name, NameRule};
 use mcpctl_core::object::Object;
 use mcpctl_core::time::Timestamp;
-use mcpctl_core::world::World as _;
+use mcpctl_core::world::World;
 use mcpctl_projections::State;
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use super::app::IdleLogins;
 use super::audit::AuditLog;
+use super::audit::pin::pin;
 use super::auth::{Authenticated, authenticate, by_digest};
 use super::clock;
 use super::published::Published;
@@ -129,7 +130,7 @@ impl LocalPlane {
     }
 
     /// Whom a credential belonged to, also when it opens nothing any more: a refusal names the token that was refused.
-    fn known_as(&self, digest: &Digest) -> Option<Actor> {
+    pub(super) fn known_as(&self, digest: &Digest) -> Option<Actor> {
         let state = self.published.load();
         let object = state.credential(digest).and_then(|uid| state.by_uid(uid))?;
         let kind = match object.meta.kind {
@@ -216,7 +217,7 @@ fn open(state: &State, who: Authenticated, project: &str, now: Timestamp) -> Res
 
 /// A project as gateways serve it.
 #[must_use]
-pub fn view_of(state: &State, project: Uid) -> Option<ProjectView> {
+pub fn view_of(state: &dyn World, project: Uid) -> Option<ProjectView> {
     let object = state.by_uid(project)?;
     let (spec, _) = object.of::<Project>()?;
     let filter = |name: &Name| spec.tools.get(name.as_str()).cloned().unwrap_or_default();
@@ -295,6 +296,7 @@ impl Plane for LocalPlane {
         {
             entry.actor = self.known_as(&bearer.digest());
         }
+        pin(&self.published.load(), &mut entry);
         self.audit.append(entry).map(drop)
     }
 

@@ -182,7 +182,7 @@ pub fn give_up(app: &App, sealed: &[Vec<Digest>]) {
 }
 
 /// Shreds what an object had sealed before and needs no more, and what was sealed in vain.
-fn shred_old(app: &App, committed: &Committed, sealed: &[Digest]) {
+pub(super) fn shred_old(app: &App, committed: &Committed, sealed: &[Digest]) {
     let seals = |object: &&Arc<Object>| matches!(object.meta.kind, Kind::Secret | Kind::User);
     let Some(uid) = committed.object.as_ref().filter(seals).map(|object| object.meta.uid) else { return };
     let state = app.published.load();

@@ -11,9 +11,17 @@ use super::writer::WriteError;
 use crate::plane::Denial;
 use crate::wire::Problem;
 
-/// An answer of no, and after how many seconds it may be another.
+/// An answer of no, after how many seconds it may be another, and the right that is missing.
 #[derive(Debug)]
-pub struct Answer(pub Box<Problem>, pub Option<u64>);
+pub struct Answer(pub Box<Problem>, pub Option<u64>, Option<Missing>);
+
+/// The right that a caller lacked, in the words of the refusal, and the state that it was looked for in. It goes with the
+/// response, for the audit log.
+#[derive(Clone, Debug)]
+pub(super) struct Missing {
+    pub(super) right: String,
+    pub(super) at: Seq,
+}
 
 /// What handlers return.
 pub type Result<T> = std::result::Result<T, Answer>;
@@ -29,6 +37,7 @@ pub fn problem(status: StatusCode, name: &str, title: &str, detail: impl Into<St
             detail: detail.into(),
             ..Problem::default()
         }),
+        None,
         None,
     )
 }
@@ -57,6 +66,11 @@ impl Answer {
         self.0.seq = Some(seq);
         self
     }
+
+    fn missing(mut self, right: String, at: Seq) -> Self {
+        self.2 = Some(Missing { right, at });
+        self.at(at)
+    }
 }
 
 impl IntoResponse for Answer {
@@ -70,6 +84,9 @@ impl IntoResponse for Answer {
         }
         if let Some(seconds) = self.1 {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(missing) = self.2 {
+            response.extensions_mut().insert(missing);
         }
         response
     }
@@ -111,7 +128,7 @@ impl From<Refusal> for Answer {
             Refusal::Forbidden { at, missing, .. } => {
                 problem(StatusCode::FORBIDDEN, "forbidden", "Not allowed", detail)
                     .hint(format!("ask somebody who holds it for the right to {missing}"))
-                    .at(at)
+                    .missing(missing, at)
             }
             Refusal::InUse { by, .. } => problem(StatusCode::CONFLICT, "in-use", "In use", detail).hint(format!(
                 "see `mcpctl describe {}`",

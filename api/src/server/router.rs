@@ -20,7 +20,10 @@ use super::app::App;
 use super::auth::bearer;
 use super::problem::{not_found, problem, unauthorized};
 use super::watch::ForGateways;
-use super::{apply_all, audit, instances, limits, login, metrics, objects, oidc, openapi, questions, tokens, watch};
+use super::{
+    apply_all, audit, instances, limits, login, metrics, objects, oidc, openapi, questions, refusal_audit, replay,
+    tokens, undo, watch,
+};
 use crate::wire::{AT_LEAST, REVISION};
 
 /// Most bytes of a request body; a manifest is small.
@@ -44,9 +47,12 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(instances::routes())
         .merge(audit::routes())
         .merge(questions::routes())
+        .merge(replay::routes())
+        .merge(undo::routes())
         .layer(middleware::from_fn_with_state(app.clone(), limits::per_principal))
         // What a gateway asks is agents' traffic: it is bounded by sessions and calls, not by requests a minute.
         .merge(watch::routes(for_gateways))
+        .layer(middleware::from_fn_with_state(app.clone(), refusal_audit::record))
         .layer(middleware::from_fn(closed))
         .route("/healthz", get(health))
         .route("/health", get(health))

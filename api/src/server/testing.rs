@@ -54,7 +54,7 @@ impl Tried {
     }
 
     async fn fill(&self) {
-        let system = Actor::system("test");
+        let system = Actor::system("bootstrap");
         for fields in [
             json!({ "kind": "user", "name": ADMIN }),
             json!({ "kind": "user", "name": MEMBER }),

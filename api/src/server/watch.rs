@@ -23,7 +23,7 @@ use super::auth::bearer;
 use super::clock;
 use super::problem::{Answer, problem, unauthorized};
 use crate::client::gateway_wire::{AdmittedView, DenialProblem, DenialWire, Happened, PING_MS, WatchLine};
-use crate::plane::{Admission, AuditEntry, CallerBearer, Denial, Plane};
+use crate::plane::{Admission, AuditEntry, CallerBearer, Denial, Plane, rule};
 use crate::wire::Done;
 
 /// A reader that lets a line wait for so long is cut: what it would read then is no news.
@@ -260,8 +260,14 @@ fn attributed(mut entry: AuditEntry, bearer: &CallerBearer, project: &str, known
     entry.owner = known.and_then(|admission| admission.caller.owner.clone());
     entry.token_sha = known.map_or(Some(bearer.digest()), |admission| admission.caller.token_sha);
     entry.project = Some(project.to_owned());
+    // What was asked, and what the answer rests on, is found out here; a gateway knows which of its filters it was.
+    entry.asked = None;
+    entry.rule = entry.rule.filter(|said| !entry.allowed && FILTERS.contains(&said.as_str()));
     entry
 }
+
+/// Rules by which a gateway refuses what the caller may open.
+const FILTERS: [&str; 4] = [rule::NOT_SERVED, rule::NOT_IN_PROJECT, rule::UNKNOWN_METHOD, rule::CUT];
 
 fn malformed(detail: String) -> Response {
     problem(axum::http::StatusCode::BAD_REQUEST, "malformed", "Malformed", detail).into_response()

@@ -94,6 +94,7 @@ pub(super) struct Job {
     pub(super) submissions: Vec<Submission>,
     pub(super) following: Option<Following>,
     pub(super) dry_run: bool,
+    pub(super) reason: Option<String>,
     pub(super) reply: oneshot::Sender<Answered>,
 }
 
@@ -218,9 +219,27 @@ impl Writer {
         let _ = self.queue.send_timeout(Message::Due, QUEUE_WAIT).await;
     }
 
+    /// Does the commands that follow from the state of the moment, all or none, and writes down what for.
+    ///
+    /// # Errors
+    /// See [`WriteError`]; then none is done.
+    pub async fn submit_for(
+        &self,
+        reason: String,
+        following: impl FnOnce(&State) -> Vec<Submission> + Send + 'static,
+    ) -> Result<Vec<Committed>, WriteError> {
+        let (reply, answer) = oneshot::channel();
+        let (following, reason): (Option<Following>, _) = (Some(Box::new(following)), Some(reason));
+        self.ask(Job { submissions: Vec::new(), following, dry_run: false, reason, reply }, answer).await
+    }
+
     async fn send(&self, submissions: Vec<Submission>, following: Option<Following>, dry_run: bool) -> Answered {
         let (reply, answer) = oneshot::channel();
-        let job = Message::Do(Job { submissions, following, dry_run, reply });
+        self.ask(Job { submissions, following, dry_run, reason: None, reply }, answer).await
+    }
+
+    async fn ask(&self, job: Job, answer: oneshot::Receiver<Answered>) -> Answered {
+        let job = Message::Do(job);
         self.queue.send_timeout(job, QUEUE_WAIT).await.map_err(|_| WriteError::Busy)?;
         match tokio::time::timeout(ANSWER_WAIT, answer).await {
             Ok(Ok(result)) => result,

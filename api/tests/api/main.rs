@@ -11,6 +11,8 @@ mod oidc;
 mod outside;
 mod past;
 mod read_only;
+mod replay;
 mod requests;
 mod secrets;
 mod start;
+mod undo;

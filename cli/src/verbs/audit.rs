@@ -3,6 +3,7 @@ use mcpctl_api::client::{AuditFilter, AuditItem};
 use mcpctl_core::time::{Timestamp, parse_span_ms};
 
 use super::InProject;
+use super::audit_replay::Replay;
 use crate::failure::{Done, Failure};
 use crate::format::{self, Plain};
 use crate::session::Global;
@@ -14,10 +15,12 @@ use crate::{completion, out};
 #[command(after_help = "\
 Examples:
   mcpctl audit events -p web --from 1h
-  mcpctl audit events --user alice@example.com --tool echo -o json")]
+  mcpctl audit events --user alice@example.com --tool echo -o json
+  mcpctl audit replay --from 7d")]
 pub enum Audit {
     /// Lists calls, refusals and logins, newest last
     Events(Box<Events>),
+    Replay(Box<Replay>),
 }
 
 /// Which events.
@@ -62,8 +65,10 @@ pub struct Events {
 
 impl Audit {
     pub async fn run(self, global: &Global) -> Done {
-        let Self::Events(events) = self;
-        events.run(global).await
+        match self {
+            Self::Events(events) => events.run(global).await,
+            Self::Replay(replay) => replay.run(global).await,
+        }
     }
 }
 

@@ -57,7 +57,8 @@ pub fn events(items: &[HistoryItem]) -> Table {
     let mut table = Table::new(["SEQ", "WHEN", "WHO", "EVENT", "CHANGES"]);
     for item in items {
         let event = if one { item.event.clone() } else { format!("{} {}", item.event, item.object) };
-        let changes: Vec<&str> = item.access.iter().chain(&item.changes).map(String::as_str).collect();
+        let told = item.reason.iter().chain(&item.access).chain(&item.changes);
+        let changes: Vec<&str> = told.map(String::as_str).collect();
         let who = match &item.on_behalf_of {
             Some(other) => format!("{} for {other}", item.actor),
             None => item.actor.to_string(),

@@ -3,6 +3,7 @@ mod apply;
 mod attach;
 mod attest;
 mod audit;
+mod audit_replay;
 mod can_i;
 mod completion;
 mod config;
@@ -18,11 +19,14 @@ mod logout;
 mod logs;
 mod mcp;
 mod question;
+mod restore;
+mod revert;
 mod review;
 mod revoke;
 mod simulate;
 mod status;
 mod test;
+mod undo;
 mod up;
 mod what_can;
 mod who_can;
@@ -81,6 +85,8 @@ pub enum Verb {
     Attach(attach::Attach),
     Detach(attach::Detach),
     Revoke(revoke::Revoke),
+    Revert(revert::Revert),
+    Restore(restore::Restore),
     History(history::History),
     CanI(can_i::CanI),
     Why(why::Why),
@@ -124,6 +130,8 @@ impl Verb {
             Self::Attach(verb) => verb.run(global).await,
             Self::Detach(verb) => verb.run(global).await,
             Self::Revoke(verb) => verb.run(global).await,
+            Self::Revert(verb) => verb.run(global).await,
+            Self::Restore(verb) => verb.run(global).await,
             Self::History(verb) => verb.run(global).await,
             Self::CanI(verb) => verb.run(global).await,
             Self::Why(verb) => verb.run(global).await,

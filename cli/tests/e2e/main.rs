@@ -9,6 +9,7 @@ mod lifecycle;
 mod oidc;
 mod openapi;
 mod parts_start;
+mod proved;
 mod support;
 mod tls;
 mod tour;

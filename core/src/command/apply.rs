@@ -141,6 +141,7 @@ impl Deciding<'_> {
             prev: crate::ids::Digest::default(),
             actor: self.asking.caller,
             request: None,
+            reason: None,
         };
         let header = draft.header(place);
         let folded = self.command.kind.untyped().fold(before, &header, &draft.event.payload, draft.project.clone());

@@ -153,6 +153,7 @@ impl Draft {
             actor: place.actor.clone(),
             on_behalf_of: None,
             request: place.request.cloned(),
+            reason: place.reason.map(str::to_owned),
             authz: self.authz.clone(),
             prev: place.prev,
         }
@@ -174,6 +175,8 @@ pub struct Place<'a> {
     pub actor: &'a Actor,
     /// The request, for retries.
     pub request: Option<&'a RequestId>,
+    /// Why it was done.
+    pub reason: Option<&'a str>,
 }
 
 /// Decides a command against the state at n-1. Pure: the same arguments give the same events.

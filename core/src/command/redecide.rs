@@ -126,7 +126,11 @@ pub fn redecide(world: &dyn World, records: &[Record], before: Before<'_>) -> Re
 
 fn together(first: &Record, other: &Record) -> bool {
     let (a, b) = (&first.header, &other.header);
-    a.actor == b.actor && a.on_behalf_of == b.on_behalf_of && a.request == b.request && a.at == b.at
+    a.actor == b.actor
+        && a.on_behalf_of == b.on_behalf_of
+        && a.request == b.request
+        && a.reason == b.reason
+        && a.at == b.at
 }
 
 /// Whether somebody is there, under that name, and may act at all.

@@ -1,7 +1,7 @@
 //! A request that may be made, and the one function that makes it.
 use std::sync::Arc;
 
-use mcpctl_api::plane::Admission;
+use mcpctl_api::plane::{Admission, rule};
 use mcpctl_api::upstream::{Call, CallSink, Reply, Session, SessionKey, Sessions, UpstreamError};
 use mcpctl_core::ids::Uid;
 use serde_json::value::RawValue;
@@ -32,6 +32,18 @@ pub enum Refused {
     /// The access was taken away meanwhile.
     #[error("the access was taken away")]
     Cut,
+}
+
+impl Refused {
+    /// The rule, as it is kept in the audit log.
+    pub(crate) const fn rule(self) -> &'static str {
+        match self {
+            Self::NotServed => rule::NOT_SERVED,
+            Self::NotInProject => rule::NOT_IN_PROJECT,
+            Self::UnknownMethod => rule::UNKNOWN_METHOD,
+            Self::Cut => rule::CUT,
+        }
+    }
 }
 
 /// Why there is no answer.

@@ -159,7 +159,7 @@ pub(crate) fn take(town: &mut Town, step: &Step) -> Option<Actor> {
 }
 
 /// Every permission that every user holds, by what it says.
-fn holdings(town: &Town) -> Vec<(usize, Permission)> {
+pub(crate) fn holdings(town: &Town) -> Vec<(usize, Permission)> {
     let of = |index| user(town, index).map(|actor| effective(&town.state, actor.uid)).unwrap_or_default();
     (0..3).flat_map(|index| of(index).into_iter().map(move |grant| (index, grant.permission))).collect()
 }

@@ -19,4 +19,5 @@ mod sign_in;
 mod small_scope;
 mod theorems;
 mod town;
+mod undo;
 mod walk;

@@ -196,7 +196,7 @@ impl Node {
         let mut records = Vec::new();
         for draft in drafts {
             let (seq, prev) = (self.state.seq().next(), self.state.head());
-            let place = Place { seq, id: uuid::Uuid::nil(), at: now, prev, actor: caller, request: None };
+            let place = Place { seq, id: uuid::Uuid::nil(), at: now, prev, actor: caller, request: None, reason: None };
             let record = Record { header: draft.header(place), payload: draft.event.payload };
             // The chain of hashes is not what is looked at here.
             self.state.fold(&record, Digest::default()).expect("what was decided folds");

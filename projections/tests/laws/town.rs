@@ -143,6 +143,7 @@ impl Town {
             prev: self.state.head(),
             actor,
             request: None,
+            reason: None,
         };
         let record = Record { header: draft.header(place), payload: draft.event.payload.clone() };
         let stored = record.store().expect("a small record");

@@ -2,6 +2,7 @@
 mod log;
 #[cfg(test)]
 mod log_tests;
+pub(in crate::server) mod pin;
 mod query;
 #[cfg(test)]
 mod query_tests;

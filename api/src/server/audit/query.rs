@@ -4,6 +4,7 @@
 //! entry stands last. It is a scan: no index is kept here.
 use std::collections::VecDeque;
 
+use mcpctl_core::access::{Ask, Verdict};
 use mcpctl_core::actor::{Actor, ActorKind};
 use mcpctl_core::ids::Seq;
 use mcpctl_core::log::{JournalReader, LogError};
@@ -69,19 +70,18 @@ pub struct AuditQuery {
 
 /// The entry that a look at the audit log leaves in it: who looked, and for what.
 #[must_use]
-pub fn read_entry(caller: &Actor, query: &AuditQuery, allowed: bool, seq: Seq, at: Timestamp) -> AuditEntry {
+pub fn read_entry(caller: &Actor, query: &AuditQuery, verdict: &Verdict, at: Timestamp) -> AuditEntry {
     AuditEntry {
         at,
         kind: "audit-read".to_owned(),
         method: "GET /audit/events".to_owned(),
         actor: Some(caller.clone()),
         project: query.project.clone(),
-        allowed,
-        seq,
-        outcome: if allowed { "ok" } else { "denied" }.to_owned(),
+        outcome: if verdict.allowed { "ok" } else { "denied" }.to_owned(),
         reason: serde_json::to_string(query).ok().filter(|filters| filters != "{}"),
         ..AuditEntry::default()
     }
+    .decided(&Ask::Operation(RIGHT), verdict)
 }
 
 /// A page: entries in order, and where to go on when there is more.
@@ -98,6 +98,24 @@ impl AuditLog {
             Some(position) => forward(&reader, query, Seq(position)),
             None => newest(&reader, query),
         }
+    }
+}
+
+impl AuditLog {
+    /// Calls `each` for every entry up to the newest of this moment, in order, until it answers `false`; with `None` for one
+    /// that a later version wrote and this one can't read.
+    ///
+    /// # Errors
+    /// When the log can't be read.
+    pub fn each(&self, each: &mut dyn FnMut(Seq, Option<AuditEntry>) -> bool) -> Result<(), LogError> {
+        self.reader().scan(Seq(1), &mut |position, bytes| each(position, rmp_serde::from_slice(bytes).ok()))
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        let reader = self.reader();
+        reader.first().map_or(0, |first| reader.head().0 + 1 - first.0)
     }
 }
 

@@ -1,3 +1,4 @@
+use mcpctl_core::access::{Asked, Rule, Verdict};
 use mcpctl_core::actor::{Actor, ActorKind};
 use mcpctl_core::ids::{Digest, Seq, Uid};
 use mcpctl_core::time::Timestamp;
@@ -110,8 +111,11 @@ fn control_characters_are_escaped_on_the_way_out() {
 #[test]
 fn a_look_at_the_log_is_an_entry_that_says_what_was_looked_for() {
     let reader = actor(ActorKind::User, "eve@example.com");
-    let entry = read_entry(&reader, &query("tokenName=ci&limit=5"), false, Seq(9), Timestamp::from_millis(1));
+    let verdict = Verdict { allowed: false, rule: Rule::NoGrant, at: Seq(9), via: Vec::new() };
+    let entry = read_entry(&reader, &query("tokenName=ci&limit=5"), &verdict, Timestamp::from_millis(1));
     assert_eq!((&*entry.kind, entry.allowed, &*entry.outcome), ("audit-read", false, "denied"));
+    assert_eq!((entry.seq, entry.rule.as_deref()), (Seq(9), Some("no-grant")));
+    assert_eq!(entry.asked, Some(Asked::Operation { operation: "audit".to_owned() }));
     assert_eq!(entry.reason.as_deref(), Some(r#"{"tokenName":"ci","limit":5}"#));
     assert_eq!(entry.actor, Some(reader));
 }

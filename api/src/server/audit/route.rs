@@ -42,7 +42,7 @@ async fn events(
     let verdict = decide(&*state, &caller.actor, &Ask::Operation(RIGHT), now.max(state.last_at()));
     let unavailable = |why: String| problem(StatusCode::SERVICE_UNAVAILABLE, "audit", "The audit log fails", why);
     // Recorded before anything is shown.
-    let entry = read_entry(&caller.actor, &query, verdict.allowed, state.seq(), now);
+    let entry = read_entry(&caller.actor, &query, &verdict, now);
     app.audit.append(entry).map_err(|error| unavailable(error.to_string()))?;
     if !verdict.allowed {
         let missing = Ask::Operation(RIGHT).to_string();

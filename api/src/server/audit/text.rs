@@ -67,6 +67,8 @@ fn texts(entry: &mut AuditEntry, each: &mut dyn FnMut(&mut String)) {
         allowed: _,
         seq: _,
         via: _,
+        asked: _,
+        rule,
         outcome,
         reason,
         duration_us: _,
@@ -75,6 +77,6 @@ fn texts(entry: &mut AuditEntry, each: &mut dyn FnMut(&mut String)) {
         arguments: _,
     } = entry;
     [kind, method, outcome].into_iter().for_each(&mut *each);
-    [project, session, server, tool, reason].into_iter().flatten().for_each(&mut *each);
+    [project, session, server, tool, rule, reason].into_iter().flatten().for_each(&mut *each);
     [actor, owner].into_iter().flatten().for_each(|actor| each(&mut actor.name));
 }

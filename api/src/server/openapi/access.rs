@@ -63,7 +63,8 @@ fn simulation() -> Value {
     json!({
         "operationId": "simulate", "tags": ["access"],
         "summary": "Who would gain and lose what by an apply: decided under the caller's rights, and done nowhere.",
-        "parameters": [], "responses": responses,
+        "parameters": [query("replay", "string", "Also decides recorded calls since then; takes the operation `audit`.")],
+        "responses": responses,
         "requestBody": body(&manifests()),
     })
 }
@@ -188,6 +189,7 @@ pub(super) fn shapes() -> Vec<(&'static str, Value)> {
                 &["seq", "objects", "access", "added", "complete"],
                 json!({
                     "seq": seq(), "added": { "type": "boolean" }, "complete": { "type": "boolean" },
+                    "recorded": shape("RecordedCalls"),
                     "access": many(shape("SubjectChange")),
                     "objects": many(object(&["object", "outcome", "changes"], json!({
                         "object": text(), "outcome": { "enum": ["created", "changed", "unchanged"] }, "changes": many(text()),

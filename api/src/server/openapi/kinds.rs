@@ -55,6 +55,7 @@ impl Place {
             ),
             (one.clone(), "delete", self.delete()),
             (format!("{one}/history"), "get", self.history()),
+            (format!("{one}/restore"), "post", self.restore()),
         ];
         if self.kind == Kind::McpToken {
             all.push((format!("{one}/revoke"), "post", self.revoke()));
@@ -148,6 +149,17 @@ impl Place {
         push(&mut operation, super::access::at());
         operation["responses"]["200"] = json_answer("Events.", &list_of(&shape("HistoryItem")));
         refusals(&mut operation["responses"], &[ALWAYS, &["404", "422"]].concat());
+        operation
+    }
+
+    fn restore(&self) -> Value {
+        let summary = format!("Brings a {} back to what it was, by new events.", self.kind.names().singular);
+        let mut operation = self.operation("restore", &summary, true);
+        push(&mut operation, super::access::at());
+        push(&mut operation, shared("dryRun"));
+        push(&mut operation, super::past::force());
+        operation["responses"]["200"] = json_answer("What it comes to.", &shape("Undoing"));
+        refusals(&mut operation["responses"], &[ALWAYS, &["404", "409", "422"]].concat());
         operation
     }
 

@@ -3,6 +3,7 @@ mod access;
 mod fixed;
 mod kinds;
 mod parts;
+mod past;
 #[cfg(test)]
 mod reference;
 mod shapes;
@@ -21,7 +22,7 @@ use serde_json::{Value, json};
 pub fn document() -> Value {
     let mut paths = serde_json::Map::new();
     for (path, method, operation) in
-        kinds::operations().into_iter().chain(fixed::operations()).chain(access::operations())
+        kinds::operations().into_iter().chain(fixed::operations()).chain(access::operations()).chain(past::operations())
     {
         let item = paths.entry(path).or_insert_with(|| json!({}));
         item[method] = operation;

@@ -11,26 +11,26 @@ pub(super) fn schemas() -> Map<String, Value> {
 }
 
 /// Properties in short: a name, with `?` when it may be left out, and a schema.
-fn object(fields: &[(&str, Value)]) -> Value {
+pub(super) fn object(fields: &[(&str, Value)]) -> Value {
     let name = |field: &str| field.trim_end_matches('?').to_owned();
     let properties: Map<String, Value> = fields.iter().map(|(field, schema)| (name(field), schema.clone())).collect();
     let required: Vec<&str> = fields.iter().map(|(field, _)| *field).filter(|field| !field.ends_with('?')).collect();
     json!({ "type": "object", "properties": properties, "required": required })
 }
 
-fn text() -> Value {
+pub(super) fn text() -> Value {
     json!({ "type": "string" })
 }
-fn number() -> Value {
+pub(super) fn number() -> Value {
     json!({ "type": "integer", "minimum": 0 })
 }
-fn boolean() -> Value {
+pub(super) fn boolean() -> Value {
     json!({ "type": "boolean" })
 }
-fn moment() -> Value {
+pub(super) fn moment() -> Value {
     json!({ "type": "string", "format": "date-time" })
 }
-fn many(item: &Value) -> Value {
+pub(super) fn many(item: &Value) -> Value {
     json!({ "type": "array", "items": item })
 }
 fn one_of(values: &[&str]) -> Value {
@@ -38,7 +38,7 @@ fn one_of(values: &[&str]) -> Value {
 }
 
 fn others() -> impl Iterator<Item = (String, Value)> {
-    [basics(), identity(), running(), gateways(), super::access::shapes()]
+    [basics(), identity(), running(), gateways(), super::access::shapes(), super::past::shapes()]
         .into_iter()
         .flatten()
         .map(|(name, schema)| (name.to_owned(), schema))
@@ -85,6 +85,7 @@ fn basics() -> Vec<(&'static str, Value)> {
                 ("event", text()),
                 ("actor", actor.clone()),
                 ("onBehalfOf?", actor),
+                ("reason?", text()),
                 ("authz", authz),
                 ("changes", many(&text())),
                 ("access?", many(&text())),
@@ -149,6 +150,10 @@ fn identity() -> Vec<(&'static str, Value)> {
 }
 
 fn running() -> Vec<(&'static str, Value)> {
+    let operation = object(&[("operation", text())]);
+    let on_object =
+        object(&[("verb", text()), ("resource", text()), ("project?", text()), ("name?", text()), ("uid?", text())]);
+    let asked = json!({ "oneOf": [operation, on_object] });
     let entry = [
         ("at", moment()),
         ("kind", text()),
@@ -163,6 +168,8 @@ fn running() -> Vec<(&'static str, Value)> {
         ("allowed", boolean()),
         ("seq", shape("Seq")),
         ("via?", many(&shape("Seq"))),
+        ("asked?", asked),
+        ("rule?", text()),
         ("outcome", text()),
         ("reason?", text()),
         ("durationUs", number()),

@@ -104,13 +104,13 @@ async fn look(app: Arc<App>, caller: Authenticated, query: Queried, usage: Arc<U
     let state = app.published.load();
     let now = Point::newest(&state).at;
     let _place = place().await?;
-    let may_read = decide(&*state, &caller.actor, &Ask::Operation(audit::RIGHT), now).allowed;
+    let verdict = decide(&*state, &caller.actor, &Ask::Operation(audit::RIGHT), now);
     aside(move || {
         let failed = |why: String| problem(StatusCode::SERVICE_UNAVAILABLE, "log", "The logs can't be read", why);
-        let seen = match may_read {
+        let seen = match verdict.allowed {
             true => {
                 let looked = audit::AuditQuery::default();
-                let entry = audit::read_entry(&caller.actor, &looked, true, state.seq(), clock::now());
+                let entry = audit::read_entry(&caller.actor, &looked, &verdict, clock::now());
                 app.audit.append(entry).map_err(|error| failed(error.to_string()))?;
                 Some(usage.known(&*app.log, &app.audit).map_err(|error| failed(error.to_string()))?)
             }

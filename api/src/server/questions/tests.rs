@@ -248,7 +248,7 @@ fn simulated(tried: &Tried, who: &str, manifests: &[Value]) -> std::result::Resu
     let caller = caller(tried, who);
     let actions = manifests.iter().map(|_| Vec::new()).collect();
     let submissions = crate::server::apply_all::submissions(&caller, &manifests, actions, None);
-    match simulate::simulate(&tried.published.load(), &caller, &manifests, &submissions) {
+    match simulate::simulate(&tried.published.load(), &caller, &manifests, &submissions).map(|told| told.0) {
         Ok(told) => Ok(serde_json::to_value(told).unwrap()),
         Err(refusal) => Err((refusal.0.status, refusal.0.detail.clone())),
     }
