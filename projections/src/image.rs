@@ -40,6 +40,9 @@ pub enum ImageError {
     Contradiction(&'static str),
 }
 
+/// A subject and its groups: which, since when, by whom.
+type GroupsOf = (Uid, Vec<(Uid, Seq, u32)>);
+
 /// Everything that a state is made of but for what follows from its objects.
 #[derive(Serialize, Deserialize)]
 struct Image<H> {
@@ -51,7 +54,7 @@ struct Image<H> {
     objects: Vec<ObjectImage>,
     credentials: Vec<(Digest, Uid)>,
     grants: Vec<(Uid, Vec<GrantImage>)>,
-    groups: Vec<(Uid, Vec<(Uid, Seq, u32)>)>,
+    groups: Vec<GroupsOf>,
     requests: Vec<(Uid, RequestId, Seq, Seq)>,
     history: H,
 }
@@ -197,7 +200,7 @@ fn grant_image(grant: &Grant, cast: &mut Cast) -> GrantImage {
 
 fn grants_of(
     grants: Vec<(Uid, Vec<GrantImage>)>,
-    groups: Vec<(Uid, Vec<(Uid, Seq, u32)>)>,
+    groups: Vec<GroupsOf>,
     actor: &dyn Fn(u32) -> Result<Actor, ImageError>,
 ) -> Result<Grants, ImageError> {
     let grant = |GrantImage { permission, seq, source, grantor }| {

@@ -141,10 +141,10 @@ fn alphabet() -> Vec<Try> {
         add(by, format!("revoke {token}"), on(Kind::McpToken, TOKENS[token], revoke));
         add(by, format!("remove {token}"), delete(Kind::McpToken, TOKENS[token]));
     }
-    for user in 0..3 {
+    for (user, email) in USERS.iter().enumerate() {
         add(By::System, format!("disable {user}"), person(user, true));
         add(By::System, format!("enable or bring back {user}"), person(user, false));
-        add(By::System, format!("forget {user}"), delete(Kind::User, USERS[user]));
+        add(By::System, format!("forget {user}"), delete(Kind::User, email));
     }
     all
 }
