@@ -70,7 +70,9 @@ fn a_server_behind_https_is_called_when_its_certificate_is_trusted_and_not_other
         up.mcpctl(&["test", "mcp", &endpoint, "--token", token, "--tool", "echo", "--args", r#"{"message":"sealed"}"#])
     };
 
-    let up = Up::start_with(place, |command| drop(command.env("SSL_CERT_FILE", &roots)));
+    let up = Up::start_with(place, |command| {
+        command.env("SSL_CERT_FILE", &roots);
+    });
     up.apply(&[server, project]);
     let token = up.create_token("agent", "tls");
     let answered = call(&up, &token).ok();
