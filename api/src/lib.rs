@@ -2,6 +2,8 @@
 pub mod access_wire;
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "client")]
+pub mod local;
 pub mod plane;
 pub mod replay_wire;
 #[cfg(feature = "server")]

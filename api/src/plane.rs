@@ -162,7 +162,7 @@ pub mod rule {
 pub struct AuditEntry {
     /// When it began.
     pub at: Timestamp,
-    /// What sort of line: `call`, `list`, `refusal`, `session`, `login`, `secret-read`, `audit-read`.
+    /// What sort of line: `call`, `list`, `refusal`, `session`, `login`, `secret-read`, `audit-read`, `recovery`.
     pub kind: String,
     /// MCP method or REST operation, such as `tools/call`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -170,6 +170,9 @@ pub struct AuditEntry {
     /// Who, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<Actor>,
+    /// The service account that they acted as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<Actor>,
     /// Whose rights bound the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Actor>,

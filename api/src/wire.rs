@@ -14,6 +14,8 @@ pub const REVISION: &str = "mcpctl-revision";
 pub const AT_LEAST: &str = "mcpctl-at-least";
 /// Makes a retry of a mutation harmless.
 pub const REQUEST_ID: &str = "mcpctl-request-id";
+/// The service account that the caller acts as.
+pub const SERVICE_ACCOUNT: &str = "x-service-account";
 /// What became of a mutation: `created`, `changed`, `unchanged`, `deleted`.
 pub const OUTCOME: &str = "mcpctl-outcome";
 
@@ -163,6 +165,9 @@ pub struct LoginAnswer {
 pub struct Me {
     /// The identity of the credential.
     pub actor: Actor,
+    /// The service account that it acts as; groups and rights are its.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<Actor>,
     /// Whose rights bound it, for a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Actor>,

@@ -14,6 +14,10 @@ pub struct Global {
     #[arg(long, global = true, value_name = "NAME", help_heading = "Everywhere")]
     #[arg(add = crate::completion::contexts())]
     pub context: Option<String>,
+    /// Acts as this service account, by its rights; takes `run` on it, or the operation `impersonate`
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Everywhere")]
+    #[arg(add = crate::completion::names_of(Kind::ServiceAccount))]
+    pub as_service_account: Option<String>,
 }
 
 /// A control plane, and how one is known to it.
@@ -36,7 +40,7 @@ impl Global {
             Failure::usage(error.to_string()).hint(format!("mcpctl config set-context {name} --api URL, or MCPCTL_API"))
         })?;
         let bearer = self.bearer(&name, &address)?;
-        let client = Client::new(address, bearer.clone())?;
+        let client = Client::new(address, bearer.clone())?.acting_as(self.as_service_account.clone());
         Ok(Session { client, context: name, gateway: context.gateway, project: context.project, bearer })
     }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::access::Permission;
 use crate::actor::Actor;
-use crate::ids::Uid;
+use crate::ids::{Seq, Uid};
 use crate::kinds::{Kind, SubjectRef};
 use crate::name::{Name, NameRule};
 use crate::object::{Meta, Object};
@@ -69,6 +69,8 @@ pub trait AnyBody: Any + Debug + Send + Sync {
     fn credentials(&self) -> Vec<Credential>;
     /// See [`Resource::enabled`].
     fn enabled(&self) -> bool;
+    /// See [`Resource::can_sign_in`].
+    fn can_sign_in(&self) -> bool;
     /// References of the spec.
     fn refs(&self) -> Vec<RefUse>;
     /// The spec without a subject, when it named that subject.
@@ -160,7 +162,7 @@ pub trait Untyped: ReadBack + Send + Sync {
     fn applied(&self, body: &dyn AnyBody, refs: &[ResolvedRef]) -> EventDraft;
     /// The right that an action needs.
     fn right(&self, action: &AnyAction) -> ActRight;
-    /// Decides an action on an object.
+    /// Decides an action on an object, and says which grants that stands on beyond the right that it needs.
     ///
     /// # Errors
     /// When it is refused.
@@ -171,7 +173,7 @@ pub trait Untyped: ReadBack + Send + Sync {
         now: Timestamp,
         object: &Object,
         action: &AnyAction,
-    ) -> Result<Vec<EventDraft>, Refusal>;
+    ) -> Result<(Vec<EventDraft>, Vec<Seq>), Refusal>;
     /// Folds one event into an object; `None` after its deletion.
     ///
     /// # Errors
@@ -263,6 +265,9 @@ impl<K: Resource> AnyBody for Body<K> {
     }
     fn enabled(&self) -> bool {
         self.spec.enabled()
+    }
+    fn can_sign_in(&self) -> bool {
+        self.spec.can_sign_in(&self.status)
     }
     fn refs(&self) -> Vec<RefUse> {
         ref_walk::refs_of(&self.spec)
@@ -392,11 +397,12 @@ impl<K: Resource> Untyped for Twin<K> {
         now: Timestamp,
         object: &Object,
         action: &AnyAction,
-    ) -> Result<Vec<EventDraft>, Refusal> {
+    ) -> Result<(Vec<EventDraft>, Vec<Seq>), Refusal> {
         let action: &K::Action = action.downcast_ref().expect("an action is handed to the twin of its own kind");
         let body = Self::body(&*object.body);
         let deciding = Deciding::<K> { world, caller, now, meta: &object.meta, spec: &body.spec, status: &body.status };
-        Ok(K::decide(&deciding, action)?.iter().map(draft_of::<K>).collect())
+        let events = K::decide(&deciding, action)?.iter().map(draft_of::<K>).collect();
+        Ok((events, K::used(&deciding, action)))
     }
     fn fold(
         &self,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::actor::Actor;
 use crate::erased::{AnyBody, ResolvedRef};
 use crate::ids::{Seq, Uid};
-use crate::kinds::Kind;
+use crate::kinds::{Kind, SubjectRef};
 use crate::name::Name;
 use crate::time::Timestamp;
 
@@ -61,6 +61,19 @@ impl Object {
     pub fn of<K: crate::resource::Resource>(&self) -> Option<(&K, &K::Status)> {
         let typed = self.body.as_any().downcast_ref::<crate::erased::Body<K>>()?;
         Some((&typed.spec, &typed.status))
+    }
+
+    /// The identity of a subject that this object names: what its name meant when the object was applied, whatever has
+    /// that name now. `None` for tokens, which are named by their digest.
+    #[must_use]
+    pub fn subject_uid(&self, subject: &SubjectRef) -> Option<Uid> {
+        let (kind, name) = match subject {
+            SubjectRef::User { name } => (Kind::User, name.name()),
+            SubjectRef::Group { name } => (Kind::Group, name.name()),
+            SubjectRef::ServiceAccount { name } => (Kind::ServiceAccount, name.name()),
+            SubjectRef::McpToken { .. } => return None,
+        };
+        self.refs.iter().find(|r| r.kind == kind && r.name == *name).map(|r| r.uid)
     }
 
     /// `kind/name`, or `kind/project/name`, for messages.

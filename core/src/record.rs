@@ -25,7 +25,8 @@ pub struct Authz {
     pub at: Seq,
     /// By which way the command was allowed.
     pub mode: AuthzMode,
-    /// Seqs of the events that made the grants which were used, ascending.
+    /// Seqs of the events that made the grants which were used and the memberships by which they are held, ascending. What
+    /// followed from a command by itself has those of the command.
     pub via: Vec<Seq>,
 }
 
@@ -37,7 +38,7 @@ pub enum AuthzMode {
     Rbac,
     /// The caller acted on what is its own (its password, its login, its token).
     Own,
-    /// The control plane itself: bootstrap, expiry, cascades.
+    /// The control plane itself: bootstrap, expiry, and what follows from a command by itself.
     System,
     /// Somebody who holds the machine and the key file.
     Local,
@@ -68,9 +69,9 @@ pub struct Header {
     /// The project that the object lives in, for kinds with that scope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<Uid>,
-    /// Whose command it was.
+    /// Whose command it was: the identity of the credential.
     pub actor: Actor,
-    /// Whom the actor stood for.
+    /// Whom the actor stood for, and by whose rights it was decided: a service account (C7).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_behalf_of: Option<Actor>,
     /// Request that caused it; a retry with the same id changes nothing.
@@ -83,6 +84,14 @@ pub struct Header {
     pub authz: Authz,
     /// Hash of the record before; zeros for the first.
     pub prev: Digest,
+}
+
+impl Header {
+    /// By whose rights it was decided: the one that the actor stood for, or the actor.
+    #[must_use]
+    pub fn by_rights_of(&self) -> &Actor {
+        self.on_behalf_of.as_ref().unwrap_or(&self.actor)
+    }
 }
 
 /// A header and its payload (MessagePack with field names), decoded one level deep.

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::access::Permission;
 use crate::actor::Actor;
-use crate::ids::{Digest, Uid};
+use crate::ids::{Digest, Seq, Uid};
 use crate::kinds::{Kind, SubjectRef};
 use crate::name::{Name, NameRule};
 use crate::object::Meta;
@@ -175,6 +175,12 @@ pub trait Resource:
         None
     }
 
+    /// The grants that an allowed action stands on, beyond the right that it needs: what a token is given, what the one holds
+    /// whose password is set.
+    fn used(_deciding: &Deciding<'_, Self>, _action: &Self::Action) -> Vec<Seq> {
+        Vec::new()
+    }
+
     /// Folds an event into the status. Pure, and total: an event is a fact.
     fn evolve(_status: &mut Self::Status, _event: &Self::Event, _at: Timestamp) {}
 
@@ -245,6 +251,12 @@ pub trait Resource:
     /// Whether as a subject it may act at all.
     fn enabled(&self) -> bool {
         true
+    }
+
+    /// Whether somebody can come in as this object by themselves, with a password or an identity from elsewhere: what the
+    /// guard of the last administrator counts (C9).
+    fn can_sign_in(&self, _status: &Self::Status) -> bool {
+        false
     }
 
     /// Takes a subject out of the spec, when that subject is deleted. Says whether anything changed.

@@ -27,6 +27,10 @@ pub trait World: Send + Sync {
     /// Grants made to this subject itself, not those of its groups.
     fn grants(&self, subject: Uid) -> &[Grant];
 
+    /// How many grants lead to those that an event made: 0 for what the control plane itself or local recovery gave, else
+    /// one more than the deepest of the grants that were used to make it.
+    fn depth(&self, grant: Seq) -> u32;
+
     /// Every subject to which a grant of a wanted permission was made itself, by uid.
     fn holding(&self, wanted: &dyn Fn(&Permission) -> bool) -> Vec<Uid>;
 

@@ -59,10 +59,12 @@ impl Past {
         self.steps += 1;
         let actor = Actor::system("bench");
         let now = Timestamp::from_millis(1_700_000_000_000 + 1_000 * self.steps);
-        let asking = Asking { caller: &actor, now, random: self.steps.into() };
+        let asking = Asking::by(&actor, now, self.steps.into());
         for draft in command::decide(&self.state, &asking, &command).unwrap().drafts {
             let (seq, prev) = (self.state.seq().next(), self.state.head());
-            let place = Place { seq, id: uuid::Uuid::nil(), at: now, prev, actor: &actor, request: None, reason: None };
+            let id = uuid::Uuid::nil();
+            let place =
+                Place { seq, id, at: now, prev, actor: &actor, on_behalf_of: None, request: None, reason: None };
             let record = Record { header: draft.header(place), payload: draft.event.payload };
             // As after a start: nothing is shared with the command that was decided.
             let stored = record.store().unwrap();

@@ -85,6 +85,10 @@ impl World for AsOf<'_> {
         let held = self.grants.get_or_make(subject, ended);
         if held.is_empty() { so_far } else { held }
     }
+    fn depth(&self, grant: Seq) -> u32 {
+        // A fact about an event, whenever it is asked.
+        self.state.depth(grant)
+    }
     fn holding(&self, wanted: &dyn Fn(&Permission) -> bool) -> Vec<Uid> {
         let still = |grants: &[Grant]| grants.iter().any(|grant| grant.seq <= self.seq && wanted(&grant.permission));
         let now = self.state.grants.by_subject.iter().filter(|(_, grants)| still(grants)).map(|(uid, _)| *uid);

@@ -6,7 +6,7 @@ use imbl::OrdMap;
 use mcpctl_core::access::{Grant, Membership, Permission};
 use mcpctl_core::actor::Actor;
 use mcpctl_core::ids::{Digest, Seq, Uid};
-use mcpctl_core::kinds::{Kind, SubjectRef};
+use mcpctl_core::kinds::SubjectRef;
 use mcpctl_core::object::Object;
 
 /// The grants in force. Derived from objects alone; a grant keeps the seq and grantor of the event that first made it.
@@ -21,6 +21,8 @@ pub(crate) struct Grants {
 pub(crate) struct Ended {
     pub(crate) grants: Vec<(Uid, Grant)>,
     pub(crate) memberships: Vec<(Uid, Membership)>,
+    /// Whether it gave anything, too.
+    pub(crate) gave: bool,
 }
 
 /// Where a change comes from: the event and its actor.
@@ -45,9 +47,12 @@ impl Grants {
         for subject in subjects {
             let wanted = has.iter().filter(|(uid, _)| *uid == subject).map(|(_, permission)| permission);
             let lost = self.set(subject, source, wanted, cause);
+            ended.gave |= has.difference(&had).any(|(uid, _)| *uid == subject);
             ended.grants.extend(lost.into_iter().map(|grant| (subject, grant)));
         }
         ended.memberships = self.set_members(before, after, cause);
+        let members = |object: Option<&Arc<Object>>| object.map(member_uids).unwrap_or_default();
+        ended.gave |= !members(after).is_subset(&members(before));
         ended
     }
 
@@ -129,13 +134,10 @@ fn member_uids(object: &Arc<Object>) -> BTreeSet<Uid> {
     by_hand.chain(object.body.claimed()).collect()
 }
 
-/// A subject's identity is what its name meant when the object was applied, whatever has that name now.
+/// A token is found by its digest; everybody else is whom the object meant when it was applied.
 fn resolve(object: &Object, subject: &SubjectRef, credential: &dyn Fn(&Digest) -> Option<Uid>) -> Option<Uid> {
-    let (kind, name) = match subject {
-        SubjectRef::User { name } => (Kind::User, name.name()),
-        SubjectRef::Group { name } => (Kind::Group, name.name()),
-        SubjectRef::ServiceAccount { name } => (Kind::ServiceAccount, name.name()),
-        SubjectRef::McpToken { name } => return credential(&name.0),
-    };
-    object.refs.iter().find(|r| r.kind == kind && r.name == *name).map(|r| r.uid)
+    match subject {
+        SubjectRef::McpToken { name } => credential(&name.0),
+        _ => object.subject_uid(subject),
+    }
 }

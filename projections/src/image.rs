@@ -21,7 +21,7 @@ use crate::state::State;
 use crate::tables::Tables;
 
 /// Shape of the bytes. Bytes of another shape are refused.
-pub const IMAGE_FORMAT: u32 = 1;
+pub const IMAGE_FORMAT: u32 = 2;
 
 /// Bytes that are no image of a state, or one that this program does not read.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +56,7 @@ struct Image<H> {
     grants: Vec<(Uid, Vec<GrantImage>)>,
     groups: Vec<GroupsOf>,
     requests: Vec<(Uid, RequestId, Seq, Seq)>,
+    depths: Vec<(Seq, u32)>,
     history: H,
 }
 
@@ -126,6 +127,7 @@ impl State {
             grants,
             groups,
             requests,
+            depths: self.depths.iter().map(|(seq, depth)| (*seq, *depth)).collect(),
             history: &self.history,
         };
         rmp_serde::to_vec(&image).expect("an image is plain data, which always encodes")
@@ -157,6 +159,7 @@ impl State {
         let grants = grants_of(image.grants, image.groups, &actor)?;
         let mut state = Self::default();
         (state.tables, state.grants, state.history, state.due) = (tables, grants, image.history, due);
+        state.depths = image.depths.into_iter().collect();
         state.set_place(image.seq, image.last_at, image.head);
         image.requests.into_iter().for_each(|(actor, id, first, last)| state.recall_request(actor, id, first, last));
         Ok(state)
@@ -165,7 +168,7 @@ impl State {
 
 /// The first element of the image, without reading the rest.
 fn format_of(bytes: &[u8]) -> Option<u32> {
-    // An array of eleven elements has a head of one byte.
+    // An array of twelve elements has a head of one byte.
     rmp_serde::from_slice::<u32>(bytes.get(1..)?).ok()
 }
 

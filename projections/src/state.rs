@@ -2,13 +2,13 @@
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use mcpctl_core::access::{Grant, Membership, Permission};
+use mcpctl_core::access::{Grant, Membership, Permission, depth_by};
 use mcpctl_core::erased::FoldError;
 use mcpctl_core::ids::{Digest, RequestId, Seq, Uid};
 use mcpctl_core::kinds::Kind;
 use mcpctl_core::name::Name;
 use mcpctl_core::object::{Object, ProjectName};
-use mcpctl_core::record::{Header, Record};
+use mcpctl_core::record::{AuthzMode, Header, Record};
 use mcpctl_core::time::Timestamp;
 use mcpctl_core::world::World;
 
@@ -32,6 +32,8 @@ pub struct State {
     pub(crate) requests: OrdMap<(Uid, RequestId), (Seq, Seq)>,
     request_order: OrdMap<Seq, (Uid, RequestId)>,
     pub(crate) due: OrdMap<(Timestamp, Uid), ()>,
+    /// How many grants lead to those that an event made; events that are not in here made none, or at depth 0.
+    pub(crate) depths: OrdMap<Seq, u32>,
 }
 
 /// What an event changed, for those who follow.
@@ -67,9 +69,13 @@ impl State {
         self.retime(before.as_ref(), after.as_ref());
         self.tables.replace(before.as_ref(), after.as_ref());
         let credentials = self.tables.credentials.clone();
-        let cause = Cause { seq: header.seq, actor: &header.actor };
+        let cause = Cause { seq: header.seq, actor: header.by_rights_of() };
         let known = |digest: &Digest| credentials.get(digest).copied();
         let ended = self.grants.replace(before.as_ref(), after.as_ref(), &cause, &known);
+        if ended.gave && header.authz.mode == AuthzMode::Rbac {
+            let depth = depth_by(self, &header.authz.via);
+            self.depths.insert(header.seq, depth);
+        }
         self.history.times.push(header.at);
         self.history.push(header.seq, before.as_ref(), after.as_ref(), ended);
         self.remember_request(header);
@@ -197,11 +203,16 @@ impl State {
         let requests: Vec<_> = self.requests.iter().collect();
         let due: Vec<_> = self.due.keys().collect();
         let owned: Vec<_> = self.tables.owned.iter().map(|(k, v)| (k, v.iter().collect::<Vec<_>>())).collect();
-        serde_json::to_vec(&(
+        let mut bytes = serde_json::to_vec(&(
             (self.seq, self.last_at, self.head, objects, names, referrers),
             (credentials, grants, groups, requests, due, owned),
         ))
-        .unwrap_or_default()
+        .unwrap_or_default();
+        // A log in which nothing was passed on has the state that it had before depths were counted.
+        if !self.depths.is_empty() {
+            bytes.extend(serde_json::to_vec(&self.depths.iter().collect::<Vec<_>>()).unwrap_or_default());
+        }
+        bytes
     }
 }
 
@@ -226,6 +237,9 @@ impl World for State {
     }
     fn grants(&self, subject: Uid) -> &[Grant] {
         self.grants.by_subject.get(&subject).map_or(&[], |grants| grants)
+    }
+    fn depth(&self, grant: Seq) -> u32 {
+        self.depths.get(&grant).copied().unwrap_or(0)
     }
     fn holding(&self, wanted: &dyn Fn(&Permission) -> bool) -> Vec<Uid> {
         let all = self.grants.by_subject.iter();

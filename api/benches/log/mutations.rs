@@ -55,5 +55,5 @@ fn submission(name: &str, change: usize) -> Submission {
     let manifest = read_kind(Kind::Server, fields).unwrap();
     let deed = Deed::Apply { body: manifest.body, mode: Mode::Upsert, expected: None, then: Vec::new() };
     let command = Command { kind: Kind::Server, name: manifest.name, project: None, deed };
-    Submission { command, caller: Actor::system("bench"), request: None }
+    Submission::of(Actor::system("bench"), command)
 }

@@ -26,7 +26,7 @@ impl Past {
         self.steps += 1;
         let actor = Actor::system("bench");
         let now = Timestamp::from_millis(1_700_000_000_000 + self.steps);
-        let decided = decide(&self.state, &Asking { caller: &actor, now, random: self.steps.into() }, &command);
+        let decided = decide(&self.state, &Asking::by(&actor, now, self.steps.into()), &command);
         self.fold(decided.unwrap(), now, &actor)
     }
 
@@ -35,7 +35,16 @@ impl Past {
         for draft in decided.drafts {
             let id = uuid::Uuid::from_u128((u128::from(now.as_millis()) << 80) | (7 << 76) | u128::from(self.steps));
             let seq = self.state.seq().next();
-            let place = Place { seq, id, at: now, prev: self.state.head(), actor, request: None, reason: None };
+            let place = Place {
+                seq,
+                id,
+                at: now,
+                prev: self.state.head(),
+                actor,
+                on_behalf_of: None,
+                request: None,
+                reason: None,
+            };
             let record = Record { header: draft.header(place), payload: draft.event.payload };
             let bytes = record.store().unwrap();
             self.state.fold(&record, bytes.hash).unwrap();

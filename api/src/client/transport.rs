@@ -10,7 +10,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::{Address, ClientError};
-use crate::wire::{OUTCOME, Problem, REQUEST_ID};
+use crate::wire::{OUTCOME, Problem, REQUEST_ID, SERVICE_ACCOUNT};
 use mcpctl_core::ids::Seq;
 
 /// How long a connection may take.
@@ -32,6 +32,7 @@ pub struct Client {
     http: reqwest::Client,
     address: Address,
     bearer: Option<Plaintext>,
+    account: Option<String>,
     answer_limit: Duration,
 }
 
@@ -106,13 +107,20 @@ impl Client {
     /// # Errors
     /// When TLS can't be set up.
     pub fn new(address: Address, bearer: Option<Plaintext>) -> Result<Self, ClientError> {
-        Ok(Self { http: http_client(&address)?, address, bearer, answer_limit: ANSWER_LIMIT })
+        Ok(Self { http: http_client(&address)?, address, bearer, account: None, answer_limit: ANSWER_LIMIT })
     }
 
     /// The same with another limit on the wait for an answer (shell completion has little time).
     #[must_use]
     pub const fn with_answer_limit(mut self, limit: Duration) -> Self {
         self.answer_limit = limit;
+        self
+    }
+
+    /// The same, acting as a service account, by its rights; which the control plane allows or not.
+    #[must_use]
+    pub fn acting_as(mut self, account: Option<String>) -> Self {
+        self.account = account;
         self
     }
 
@@ -163,6 +171,9 @@ impl Client {
         {
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
+        }
+        if let Some(account) = &self.account {
+            request = request.header(SERVICE_ACCOUNT, account);
         }
         if let Some(id) = &ask.id {
             request = request.header(REQUEST_ID, id);

@@ -57,20 +57,24 @@ const LOGINS_REMEMBERED_MAX: usize = 100_000;
 
 /// When logins were last used. An observation, so no event; after a restart every open login counts as just used.
 #[derive(Default)]
-pub struct IdleLogins(Mutex<HashMap<Digest, Timestamp>>);
+pub struct IdleLogins(Mutex<HashMap<Digest, LastUse>>);
+
+/// When a login was last used, and whether that was too long ago once: then it is over, whatever the clock says later.
+struct LastUse {
+    at: Timestamp,
+    over: bool,
+}
 
 impl IdleLogins {
     /// Notes a use, unless the login was idle for too long: then `false`.
     pub fn used(&self, login: Digest, now: Timestamp) -> bool {
         let mut seen = self.0.lock();
         if seen.len() >= LOGINS_REMEMBERED_MAX {
-            seen.retain(|_, at| now.since(*at) <= LOGIN_MS);
+            seen.retain(|_, last| now.since(last.at) <= LOGIN_MS);
         }
-        let last = seen.entry(login).or_insert(now);
-        if now.since(*last) > LOGIN_IDLE_MS {
-            return false;
-        }
-        *last = now;
-        true
+        let last = seen.entry(login).or_insert(LastUse { at: now, over: false });
+        last.over |= now.since(last.at) > LOGIN_IDLE_MS;
+        last.at = last.at.max(now);
+        !last.over
     }
 }

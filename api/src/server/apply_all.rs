@@ -138,7 +138,7 @@ pub(super) fn submissions(
             Command { kind: manifest.kind, name: manifest.name.clone(), project: manifest.project.clone(), deed };
         // Each command of the batch is a request of its own, so that a retry finds each again.
         let request = request.and_then(|id| RequestId::try_from(format!("{}.{index}", id.as_str())).ok());
-        Submission { command, caller: caller.actor.clone(), request }
+        Submission::by(caller, command, request)
     });
     each.collect()
 }

@@ -14,25 +14,45 @@ use mcpctl_projections::State;
 
 use super::app::App;
 use super::problem::{Answer, problem, unauthorized};
-use super::{clock, token_scope};
+use super::{impersonation, token_scope};
 
 /// A caller whose credential was checked against the newest state.
 #[derive(Clone, Debug)]
 pub struct Authenticated {
-    /// Who acts.
+    /// By whose rights the request is decided: the identity of the credential, or the service account that it acts as.
     pub actor: Actor,
+    /// The identity of the credential, when it acts as `actor` (`X-Service-Account`).
+    pub impersonator: Option<Actor>,
     /// SHA-256 of the credential.
     pub digest: Digest,
     /// The project of a token; `None` for a login.
     pub project: Option<Uid>,
     /// When the credential ends.
     pub expires_at: Option<Timestamp>,
+    /// The moment at which it was checked: by it the request is decided.
+    pub at: Timestamp,
+}
+
+impl Authenticated {
+    /// The identity of the credential, whoever it acts as.
+    #[must_use]
+    pub fn credential(&self) -> &Actor {
+        self.impersonator.as_ref().unwrap_or(&self.actor)
+    }
+
+    /// The service account that the credential acts as.
+    #[must_use]
+    pub fn on_behalf_of(&self) -> Option<&Actor> {
+        self.impersonator.as_ref().map(|_| &self.actor)
+    }
 }
 
 /// The bearer of a request, if it has one.
 #[must_use]
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    // Of two nobody knows which was meant, and who looked at the request before may have taken the other one.
+    let (value, None) = (all.next()?.to_str().ok()?, all.next()) else { return None };
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
@@ -70,14 +90,14 @@ pub fn by_digest(state: &State, digest: Digest, now: Timestamp) -> Result<Authen
     };
     let actor = Actor { kind, uid: object.meta.uid, name: object.meta.name.to_string() };
     let project = object.meta.project.as_ref().map(|project| project.uid);
-    Ok(Authenticated { actor, digest, project, expires_at: credential.expires_at })
+    Ok(Authenticated { actor, impersonator: None, digest, project, expires_at: credential.expires_at, at: now })
 }
 
 impl FromRequestParts<Arc<App>> for Authenticated {
     type Rejection = Answer;
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Answer> {
         let raw = bearer(&parts.headers).ok_or_else(|| unauthorized("the request carries no bearer"))?;
-        let (state, now) = (app.published.load(), clock::now());
+        let (state, now) = (app.published.load(), app.published.now());
         let caller = authenticate(&state, raw, now.max(state.last_at())).map_err(unauthorized)?;
         if caller.actor.kind == ActorKind::User && !app.idle.used(caller.digest, now) {
             return Err(unauthorized("the login was idle for more than 30 minutes"));
@@ -92,6 +112,6 @@ impl FromRequestParts<Arc<App>> for Authenticated {
                 "a project token reaches /api/v1/projects/<its project>/…, its own introspection and /auth/me, and nothing else",
             ));
         }
-        Ok(caller)
+        impersonation::act_as(&state, caller, &parts.headers, now)
     }
 }

@@ -98,11 +98,11 @@ fn submission(fields: &serde_json::Value, caller: Actor, then: Vec<AnyAction>) -
     let manifest = manifest::read(fields).map_err(invalid)?;
     let deed = Deed::Apply { body: manifest.body, mode: Mode::Create, expected: None, then };
     let command = Command { kind: manifest.kind, name: manifest.name, project: manifest.project, deed };
-    Ok(Submission { command, caller, request: None })
+    Ok(Submission::of(caller, command))
 }
 
 /// 24 characters of an alphabet without look-alikes: more than 130 bits.
-fn draw_password() -> String {
+pub(super) fn draw_password() -> String {
     const ALPHABET: &[u8; 54] = b"abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ234567";
     let mut text = String::new();
     while text.len() < 24 {

@@ -10,17 +10,19 @@ use tokio_util::task::TaskTracker;
 
 use super::app::App;
 use super::audit::AuditLog;
+use super::clock::Clock;
 use super::data_folder::{self, FolderError};
 use super::effects::password::Passwords;
 use super::effects::sealed_store::{SealError, SealedStore};
 use super::plane_local::LocalPlane;
 use super::published::Published;
 use super::rate_limit::RateLimits;
+use super::recovery::{Recovery, RecoveryError};
 use super::router::router;
 use super::snapshot::{self, Snapshots, this_program};
 use super::start::open_log;
 use super::writer::{Writer, WriterThread};
-use super::{clock, embedded, listener, metrics, oidc, prepare, reconcile};
+use super::{embedded, listener, metrics, oidc, prepare, reconcile};
 use crate::upstream::{Fleet, FleetLimits};
 
 /// How long running requests may go on at shutdown.
@@ -38,6 +40,9 @@ pub enum OpenError {
     /// The data folder can't be used.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// There is no way in for somebody at the machine.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
     /// A thread can't be started.
     #[error("can't start a thread")]
     Thread(#[source] std::io::Error),
@@ -58,15 +63,16 @@ impl ControlPlane {
     /// # Errors
     /// See [`OpenError`].
     pub async fn open(data: &Path) -> Result<Self, OpenError> {
-        Self::open_with(data, |log| log).await
+        Self::open_with(data, Clock::Wall, |log| log).await
     }
 
-    /// The same, with something put around the log: a disk that fails, in tests.
+    /// The same by a clock, and with something put around the log: a disk that fails, in tests.
     ///
     /// # Errors
     /// See [`OpenError`].
     pub async fn open_with(
         data: &Path,
+        clock: Clock,
         around: impl FnOnce(Box<dyn EventLog>) -> Box<dyn EventLog>,
     ) -> Result<Self, OpenError> {
         data_folder::prepare(data)?;
@@ -74,12 +80,13 @@ impl ControlPlane {
         let key = sealed.derive("mcpctl snapshot of the state 1");
         let snapshots = Arc::new(Snapshots::new(data.join("snapshot"), key, this_program()));
         let (log, state) = open_log(&data.join("log"), &snapshots)?;
+        let recovery = Recovery::open(data)?;
         let shredded = sealed.shred_all_but(&prepare::live_commitments(&state))?;
         if shredded > 0 {
             tracing::info!(shredded, "shredded sealed values that the log does not speak of");
         }
         let audit = Arc::new(AuditLog::open(&data.join("audit"), sealed.derive("mcpctl audit arguments 1"))?);
-        let published = Published::new(state);
+        let published = Published::new(state).by_clock(clock);
         let reader = log.reader();
         let (writer, writer_thread) =
             Writer::start(around(Box::new(log)), published.clone()).map_err(OpenError::Thread)?;
@@ -103,7 +110,7 @@ impl ControlPlane {
             plane,
         });
         let control = Self { app, tasks: TaskTracker::new(), stop, writer_thread, snapshots };
-        control.start_tasks();
+        control.start_tasks(recovery);
         Ok(control)
     }
 
@@ -126,11 +133,12 @@ impl ControlPlane {
         self.stop.clone()
     }
 
-    fn start_tasks(&self) {
+    fn start_tasks(&self, recovery: Recovery) {
         let (app, stop) = (&self.app, &self.stop);
         self.tasks.spawn(embedded::keep_registered(app.clone(), stop.clone()));
         self.tasks.spawn(reconcile::follow(app.clone(), stop.clone()));
         self.tasks.spawn(app.plane.clone().follow(stop.clone()));
+        self.tasks.spawn(recovery.serve(app.clone(), stop.clone()));
         self.tasks.spawn(expire(app.clone(), stop.clone()));
         self.tasks.spawn(app.writer.clone().keep_writable(stop.clone()));
         self.tasks.spawn(snapshot::keep(self.snapshots.clone(), app.published.clone(), stop.clone()));
@@ -164,17 +172,18 @@ impl ControlPlane {
 async fn expire(app: Arc<App>, stop: CancellationToken) {
     const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(60);
     const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
-    let (mut states, mut tried) = (app.published.follow(), None);
+    let (mut states, mut clock, mut tried) = (app.published.follow(), app.published.clock().clone(), None);
     loop {
         let next = states.borrow_and_update().next_due().map(|(at, _)| at);
-        let wait = next.map_or(LOOK_AT_LEAST_EVERY, |at| Duration::from_millis(at.since(clock::now())));
+        let wait = next.map_or(LOOK_AT_LEAST_EVERY, |at| Duration::from_millis(at.since(app.published.now())));
         // What was due at the last look and still is could not be appended: it is tried again in a while.
         let wait = if next.is_some() && next == tried { LOOK_AGAIN_AFTER } else { wait };
         tokio::select! {
             () = stop.cancelled() => return,
             changed = states.changed() => if changed.is_err() { return },
+            () = clock.turned() => {}
             () = tokio::time::sleep(wait.min(LOOK_AT_LEAST_EVERY)), if next.is_some() => {
-                tried = next.filter(|at| *at <= clock::now());
+                tried = next.filter(|at| *at <= app.published.now());
                 app.writer.look_for_due().await;
             }
         }

@@ -14,7 +14,7 @@ use mcpctl_core::world::World as _;
 use mcpctl_projections::State;
 use tokio::sync::oneshot;
 
-use super::clock;
+use super::clock::{self, Clock};
 use super::writer::{Answered, Committed, Job, Message, Submission, WriteError};
 use crate::wire::REQUEST_ID;
 
@@ -24,6 +24,7 @@ const DUE_MAX: usize = 256;
 /// A group of commands.
 pub(super) struct Group {
     state: State,
+    clock: Clock,
     records: Vec<StoredRecord>,
     waiting: Vec<Waiting>,
 }
@@ -59,14 +60,14 @@ impl Group {
     /// # Errors
     /// The refusal of the first that would be refused.
     pub(super) fn foresee(state: State, submissions: &[Submission]) -> Result<Foreseen, WriteError> {
-        let mut group = Self::on(state);
+        let mut group = Self::on(state, Clock::Wall);
         let committed = group.each(submissions, 0, None)?;
         let headers = group.records.iter().filter_map(|stored| Some(Record::load(&stored.bytes).ok()?.header));
         Ok(Foreseen { committed, headers: headers.collect(), state: group.state })
     }
 
-    pub(super) const fn on(state: State) -> Self {
-        Self { state, records: Vec::new(), waiting: Vec::new() }
+    pub(super) const fn on(state: State, clock: Clock) -> Self {
+        Self { state, clock, records: Vec::new(), waiting: Vec::new() }
     }
 
     pub(super) fn records(&self) -> &[StoredRecord] {
@@ -136,14 +137,19 @@ impl Group {
         if let Some(before) = repeated(&self.state, submission)? {
             return Ok(before);
         }
-        let now = clock::now().max(self.state.last_at());
-        let asking = Asking { caller: &submission.caller, now, random: u128::from_be_bytes(clock::random()) };
+        let now = self.clock.now().max(self.state.last_at());
+        let asking = Asking {
+            caller: &submission.caller,
+            impersonator: submission.impersonator.as_ref(),
+            now,
+            random: u128::from_be_bytes(clock::random()),
+        };
         let decided = command::decide(&self.state, &asking, &submission.command)?;
         let before = self.state.by_uid(decided.object).cloned();
         let also = self.others(&decided.drafts, decided.object, &submission.caller, now);
         for draft in &decided.drafts {
             let why = Why { request: submission.request.as_ref(), reason };
-            self.append(draft, now, &submission.caller, why)?;
+            self.append(draft, &asking, why)?;
         }
         Ok(Committed {
             outcome: decided.outcome,
@@ -165,13 +171,14 @@ impl Group {
             .collect()
     }
 
-    fn append(&mut self, draft: &Draft, now: Timestamp, actor: &Actor, why: Why<'_>) -> Result<(), Refusal> {
+    fn append(&mut self, draft: &Draft, asking: &Asking<'_>, why: Why<'_>) -> Result<(), Refusal> {
         let place = Place {
             seq: self.state.seq().next(),
-            id: clock::event_id(now),
-            at: now,
+            id: clock::event_id(asking.now),
+            at: asking.now,
             prev: self.state.head(),
-            actor,
+            actor: asking.actor(),
+            on_behalf_of: asking.on_behalf_of(),
             request: why.request,
             reason: why.reason,
         };
@@ -184,12 +191,12 @@ impl Group {
 
     /// Appends events whose moment has come.
     fn take_due(&mut self) {
-        let now = clock::now().max(self.state.last_at());
+        let now = self.clock.now().max(self.state.last_at());
         let actor = Actor::system("expiry");
         for _ in 0..DUE_MAX {
             let Some((_, uid)) = self.state.next_due().filter(|(at, _)| *at <= now) else { return };
             let Some(draft) = self.due_draft(uid, now) else { return };
-            if let Err(error) = self.append(&draft, now, &actor, Why::default()) {
+            if let Err(error) = self.append(&draft, &Asking::by(&actor, now, 0), Why::default()) {
                 tracing::error!(%error, "an event that is due can't be appended");
                 return;
             }
@@ -208,7 +215,7 @@ fn invalid(field: &str, message: String) -> Refusal {
 /// A request that was done before, by the same actor, is answered as it was and not done again.
 fn repeated(state: &State, submission: &Submission) -> Result<Option<Committed>, Refusal> {
     let Some(request) = &submission.request else { return Ok(None) };
-    let Some((first, last)) = state.request(submission.caller.uid, request) else { return Ok(None) };
+    let Some((first, last)) = state.request(submission.credential().uid, request) else { return Ok(None) };
     let objects = meant(state, &submission.command).into_iter().rev();
     let done = objects.filter_map(|uid| as_it_was(state, uid, first, last)).next();
     match done.filter(|done| did(&submission.command.deed, done)) {

@@ -21,7 +21,6 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::app::App;
 use super::auth::Authenticated;
-use super::clock;
 use super::problem::{Answer, Result, not_found};
 use super::target::{Target, may_view};
 use crate::upstream::{InstanceStatus, LogLine};
@@ -47,7 +46,7 @@ fn may_see(state: &State, caller: &Authenticated, server: Uid) -> bool {
         name: Some(&object.meta.name),
         uid: None,
     };
-    may_view(state, caller, object) || decide(state, &caller.actor, &ask, clock::now().max(state.last_at())).allowed
+    may_view(state, caller, object) || decide(state, &caller.actor, &ask, caller.at.max(state.last_at())).allowed
 }
 
 fn wired(status: InstanceStatus) -> Instance {
@@ -99,7 +98,7 @@ async fn status(Shared(app): Shared<Arc<App>>, caller: Authenticated) -> axum::J
 
 fn refuse(app: &App, caller: &Authenticated, ask: &Ask<'_>) -> Result<()> {
     let state = app.published.load();
-    let verdict = decide(&*state, &caller.actor, ask, clock::now().max(state.last_at()));
+    let verdict = decide(&*state, &caller.actor, ask, caller.at.max(state.last_at()));
     if verdict.allowed {
         return Ok(());
     }
@@ -193,7 +192,7 @@ async fn secret_values(
     };
     // Values that were replaced while they were looked up are gone: then the new ones are there.
     let (object, values) = look().or_else(|_| look())?;
-    super::login_audit::secret_read(&app, &caller.actor, &object)?;
+    super::login_audit::secret_read(&app, &caller, &object)?;
     let data: serde_json::Map<String, serde_json::Value> =
         values.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
     Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(serde_json::json!({ "data": data }))).into_response())

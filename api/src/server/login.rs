@@ -26,7 +26,7 @@ use super::limits::too_many;
 use super::problem::{Result, problem, unauthorized};
 use super::rate_limit::Source;
 use super::writer::Submission;
-use super::{clock, json_body, login_audit};
+use super::{json_body, login_audit};
 use crate::wire::{Done, LoginAnswer, LoginRequest, Me};
 
 /// Routes of signing in.
@@ -89,10 +89,10 @@ pub async fn open(app: &App, user: &Name) -> Result<LoginAnswer> {
 
 async fn open_checked(app: &App, user: &Name, checked: Option<Digest>) -> Result<LoginAnswer> {
     let (raw, digest) = mint_token::draw_login();
-    let expires_at = clock::now().plus_millis(LOGIN_MS);
+    let expires_at = app.published.now().plus_millis(LOGIN_MS);
     let action = UserAction::OpenLogin { digest, expires_at, checked };
     let command = Command { kind: Kind::User, name: user.clone(), project: None, deed: Deed::Act(Box::new(action)) };
-    app.writer.submit(Submission { command, caller: Actor::system("login"), request: None }).await?;
+    app.writer.submit(Submission::of(Actor::system("login"), command)).await?;
     Ok(LoginAnswer { token: raw.expose().to_owned(), expires_at, user: user.to_string() })
 }
 
@@ -110,7 +110,7 @@ async fn logout(Shared(app): Shared<Arc<App>>, caller: Authenticated) -> Result<
     let Some(name) = name else { return Err(unauthorized("the user is gone")) };
     let action = UserAction::CloseLogin { digest: caller.digest };
     let command = Command { kind: Kind::User, name, project: None, deed: Deed::Act(Box::new(action)) };
-    let committed = app.writer.submit(Submission { command, caller: caller.actor, request: None }).await?;
+    let committed = app.writer.submit(Submission::of(caller.actor, command)).await?;
     Ok(axum::Json(Done { outcome: "changed".to_owned(), seq: committed.seq, also: Vec::new() }).into_response())
 }
 
@@ -131,6 +131,7 @@ async fn me(Shared(app): Shared<Arc<App>>, caller: Authenticated) -> axum::Json<
         rights: rights.into_iter().collect(),
         expires_at: caller.expires_at,
         seq: state.seq(),
-        actor: caller.actor,
+        on_behalf_of: caller.on_behalf_of().cloned(),
+        actor: caller.credential().clone(),
     })
 }

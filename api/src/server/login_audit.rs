@@ -1,17 +1,18 @@
-//! Logins and reads of secrets in the audit log.
+//! Logins, local recovery and reads of secrets in the audit log.
 use mcpctl_core::access::{Ask, Verb, decide};
 use mcpctl_core::actor::{Actor, ActorKind};
+use mcpctl_core::name::Name;
 use mcpctl_core::object::Object;
 use mcpctl_core::refusal::Refusal;
 use mcpctl_core::world::World as _;
 
 use super::app::App;
-use super::clock;
+use super::auth::Authenticated;
 use crate::plane::{AuditEntry, rule};
 
 fn entry(app: &App, kind: &str, method: &str, actor: Option<Actor>, allowed: bool) -> AuditEntry {
     AuditEntry {
-        at: clock::now(),
+        at: app.published.now(),
         kind: kind.to_owned(),
         method: method.to_owned(),
         actor,
@@ -24,7 +25,7 @@ fn entry(app: &App, kind: &str, method: &str, actor: Option<Actor>, allowed: boo
 
 fn append(app: &App, entry: AuditEntry) {
     if let Err(error) = app.audit.append(entry) {
-        tracing::error!(%error, "a login could not be audited");
+        tracing::error!(%error, "a login or a recovery could not be audited");
     }
 }
 
@@ -55,21 +56,36 @@ pub(super) fn refused_at_provider(app: &App, why: &str, from: &str) {
     append(app, AuditEntry { reason, ..entry(app, "login", "auth/oidc", None, false) });
 }
 
+/// Local recovery, before it is done; refused when it can't be audited.
+pub(super) fn recovery(app: &App, by: &Actor, user: &Name) -> super::problem::Result<()> {
+    let reason = Some(format!("{user} is made an administrator with a new password"));
+    let line = AuditEntry { reason, ..entry(app, "recovery", "recover/admin", Some(by.clone()), true) };
+    app.audit.append(line).map(drop).map_err(|error| unaudited(&error))
+}
+
+/// Local recovery that was refused.
+pub(super) fn recovery_refused(app: &App, by: Option<Actor>, why: &str) {
+    append(app, AuditEntry { reason: Some(why.to_owned()), ..entry(app, "recovery", "recover/admin", by, false) });
+}
+
+fn unaudited(error: &dyn std::error::Error) -> super::problem::Answer {
+    super::problem::problem(axum::http::StatusCode::SERVICE_UNAVAILABLE, "audit", "Not audited", error.to_string())
+}
+
 /// A look at values of a secret; refused when it can't be audited.
-pub(super) fn secret_read(app: &App, actor: &Actor, secret: &Object) -> super::problem::Result<()> {
+pub(super) fn secret_read(app: &App, caller: &Authenticated, secret: &Object) -> super::problem::Result<()> {
     // The narrower of the two rights that it takes; the other was looked at in the same state or the one before.
     let ask = Ask::on(Verb::Run, secret);
-    let verdict = decide(&*app.published.load(), actor, &ask, clock::now());
+    let verdict = decide(&*app.published.load(), &caller.actor, &ask, caller.at);
     let line = AuditEntry {
         tool: Some(secret.meta.name.to_string()),
-        ..entry(app, "secret-read", "secrets/values", Some(actor.clone()), true)
+        on_behalf_of: caller.on_behalf_of().cloned(),
+        ..entry(app, "secret-read", "secrets/values", Some(caller.credential().clone()), true)
     }
     .decided(&ask, &verdict);
     if !verdict.allowed {
         let missing = ask.to_string();
-        return Err(Refusal::Forbidden { actor: actor.to_string(), missing, at: verdict.at }.into());
+        return Err(Refusal::Forbidden { actor: caller.actor.to_string(), missing, at: verdict.at }.into());
     }
-    app.audit.append(line).map(drop).map_err(|error| {
-        super::problem::problem(axum::http::StatusCode::SERVICE_UNAVAILABLE, "audit", "Not audited", error.to_string())
-    })
+    app.audit.append(line).map(drop).map_err(|error| unaudited(&error))
 }

@@ -219,7 +219,7 @@ async fn write(call: &Call, mode: Mode, body: Bytes) -> Result<Response> {
         let deed = Deed::Apply { body, mode, expected, then };
         let (name, project) = (manifest.name.clone(), manifest.project.clone());
         let command = Command { kind: manifest.kind, name, project, deed };
-        Submission { command, caller: call.caller.actor.clone(), request: request.clone() }
+        Submission::by(&call.caller, command, request.clone())
     };
     let foreseen = app.writer.dry_run(submission(prepare::foreseen(app, &call.caller, &manifest)?)).await?;
     if is_dry_run(&call.query) || foreseen.repeated {
@@ -255,7 +255,7 @@ async fn delete(call: &Call) -> Result<Response> {
 
 /// A deletion that is retried finds nothing, and is answered as it was.
 fn repeated_deletion(call: &Call, state: &mcpctl_projections::State) -> Result<Option<Response>> {
-    let done = request_id(&call.headers)?.and_then(|request| state.request(call.caller.actor.uid, &request));
+    let done = request_id(&call.headers)?.and_then(|request| state.request(call.caller.credential().uid, &request));
     let (Some((first, last)), Ok(name)) = (done, call.target.parsed_name()) else { return Ok(None) };
     let uids = state.uids_named(call.target.kind, call.target.project_uid(state), &name);
     let it = |uid| {
@@ -267,16 +267,13 @@ fn repeated_deletion(call: &Call, state: &mcpctl_projections::State) -> Result<O
 
 /// Does a command about an existing object and answers what became of it.
 pub(super) async fn finish(call: &Call, object: &Object, deed: Deed) -> Result<Response> {
-    let submission = Submission {
-        command: Command {
-            kind: object.meta.kind,
-            name: object.meta.name.clone(),
-            project: object.meta.project.as_ref().map(|project| project.name.clone()),
-            deed,
-        },
-        caller: call.caller.actor.clone(),
-        request: request_id(&call.headers)?,
+    let command = Command {
+        kind: object.meta.kind,
+        name: object.meta.name.clone(),
+        project: object.meta.project.as_ref().map(|project| project.name.clone()),
+        deed,
     };
+    let submission = Submission::by(&call.caller, command, request_id(&call.headers)?);
     let committed = if is_dry_run(&call.query) {
         call.app.writer.dry_run(submission).await?
     } else {

@@ -21,7 +21,6 @@ use super::app::IdleLogins;
 use super::audit::AuditLog;
 use super::audit::pin::pin;
 use super::auth::{Authenticated, authenticate, by_digest};
-use super::clock;
 use super::published::Published;
 use crate::plane::{Admission, AuditEntry, AuditFailed, Caller, CallerBearer, Denial, Plane, ProjectView, ServerView};
 use crate::upstream::{Fleet, Sessions};
@@ -81,7 +80,7 @@ impl LocalPlane {
     /// Nothing is locked while it decides; the others are decided anew when they come again.
     pub fn cut_the_refused(&self) {
         let state = self.published.load();
-        let now = clock::now().max(state.last_at());
+        let now = self.published.now().max(state.last_at());
         self.cut_where(|entry| {
             !by_digest(&state, entry.digest, now).is_ok_and(|who| open(&state, who, &entry.project, now).is_ok())
         });
@@ -90,7 +89,7 @@ impl LocalPlane {
 
     /// Cuts those whose credential's time is over.
     fn cut_the_expired(&self) {
-        let now = clock::now();
+        let now = self.published.now();
         self.cut_where(|entry| entry.expires_at.is_some_and(|at| at <= now));
     }
 
@@ -249,7 +248,7 @@ fn server_view(object: &Object, project_tools: mcpctl_core::kinds::ToolFilter) -
 
 impl LocalPlane {
     fn admit_at(&self, state: &State, bearer: &CallerBearer, project: &str) -> Result<Admission, Denial> {
-        let now = clock::now().max(state.last_at());
+        let now = self.published.now().max(state.last_at());
         let key = (bearer.digest(), project.to_owned());
         if let Some(admission) = self.remembered(&key, state.seq(), now) {
             self.note_use(bearer.digest(), &admission.caller)?;
@@ -268,7 +267,7 @@ impl LocalPlane {
 
     /// A login that opens a project is in use, and one that was idle for too long opens none.
     fn note_use(&self, digest: Digest, caller: &Caller) -> Result<(), Denial> {
-        let used = caller.actor.kind != ActorKind::User || self.idle.used(digest, clock::now());
+        let used = caller.actor.kind != ActorKind::User || self.idle.used(digest, self.published.now());
         if used { Ok(()) } else { Err(Denial::Ended("of a login that was idle for too long")) }
     }
 }

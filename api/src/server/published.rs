@@ -2,14 +2,18 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use mcpctl_core::time::Timestamp;
 use mcpctl_projections::State;
 use tokio::sync::watch;
+
+use super::clock::Clock;
 
 /// The newest state.
 #[derive(Clone)]
 pub struct Published {
     current: Arc<ArcSwap<State>>,
     changed: Arc<watch::Sender<Arc<State>>>,
+    clock: Clock,
 }
 
 impl Published {
@@ -18,7 +22,25 @@ impl Published {
     pub fn new(state: State) -> Self {
         let state = Arc::new(state);
         let (changed, _) = watch::channel(state.clone());
-        Self { current: Arc::new(ArcSwap::new(state)), changed: Arc::new(changed) }
+        Self { current: Arc::new(ArcSwap::new(state)), changed: Arc::new(changed), clock: Clock::Wall }
+    }
+
+    /// The same by another clock.
+    #[must_use]
+    pub fn by_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// The clock by which is decided.
+    #[must_use]
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Now, by that clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// The newest state.

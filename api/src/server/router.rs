@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State as Shared};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -18,11 +18,11 @@ use tokio::time::Instant;
 
 use super::app::App;
 use super::auth::bearer;
-use super::problem::{not_found, problem, unauthorized};
+use super::problem::{Answer, not_found, problem, unauthorized};
 use super::watch::ForGateways;
 use super::{
-    apply_all, audit, instances, limits, login, metrics, objects, oidc, openapi, questions, refusal_audit, replay,
-    tokens, undo, watch,
+    apply_all, audit, impersonation, instances, limits, login, metrics, objects, oidc, openapi, pages, questions,
+    refusal_audit, replay, tokens, undo, watch,
 };
 use crate::wire::{AT_LEAST, REVISION};
 
@@ -43,7 +43,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(apply_all::routes())
         .merge(login::routes())
         .merge(oidc::routes())
-        .merge(tokens::routes())
+        .merge(tokens::routes().layer(middleware::from_fn(impersonation::refused_here)))
         .merge(instances::routes())
         .merge(audit::routes())
         .merge(questions::routes())
@@ -51,7 +51,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(undo::routes())
         .layer(middleware::from_fn_with_state(app.clone(), limits::per_principal))
         // What a gateway asks is agents' traffic: it is bounded by sessions and calls, not by requests a minute.
-        .merge(watch::routes(for_gateways))
+        .merge(watch::routes(for_gateways).layer(middleware::from_fn(impersonation::refused_here)))
         .layer(middleware::from_fn_with_state(app.clone(), refusal_audit::record))
         .layer(middleware::from_fn(closed))
         .route("/healthz", get(health))
@@ -63,6 +63,7 @@ pub fn router(app: Arc<App>) -> Router {
             let detail = "this address does not take this method";
             problem(StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed", detail)
         })
+        .layer(middleware::from_fn(pages::of_this_machine))
         .layer(middleware::from_fn(as_problem))
         .layer(middleware::from_fn_with_state(app.clone(), metrics::count))
         .layer(middleware::from_fn_with_state(app.clone(), revision))
@@ -128,7 +129,10 @@ fn in_time(body: Body) -> Body {
 /// Waits for the state that a request asks for, and says from which one it was answered: for a look, one that it
 /// certainly saw; for a change, one that has it.
 async fn revision(Shared(app): Shared<Arc<App>>, request: Request, next: Next) -> Response {
-    let wanted = request.headers().get(AT_LEAST).and_then(|value| value.to_str().ok()?.parse::<Seq>().ok());
+    let wanted = match wanted(request.headers()) {
+        Ok(wanted) => wanted,
+        Err(malformed) => return with_revision(malformed.into_response(), app.published.load().seq()),
+    };
     let before = match caught_up(&app, wanted).await {
         Ok(seq) => seq,
         Err(behind) => return with_revision(behind, app.published.load().seq()),
@@ -136,6 +140,18 @@ async fn revision(Shared(app): Shared<Arc<App>>, request: Request, next: Next) -
     let looks = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let response = next.run(request).await;
     with_revision(response, if looks { before } else { app.published.load().seq() })
+}
+
+/// The seq that a request asks for. One that can't be read is refused: the caller would believe that it was waited for.
+fn wanted(headers: &HeaderMap) -> Result<Option<Seq>, Answer> {
+    let mut all = headers.get_all(AT_LEAST).iter();
+    let (Some(value), more) = (all.next(), all.next()) else { return Ok(None) };
+    let digits = value.to_str().ok().map(str::trim).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    match digits.and_then(|text| text.parse().ok()).filter(|_| more.is_none()) {
+        Some(seq) => Ok(Some(seq)),
+        None => Err(problem(StatusCode::BAD_REQUEST, "at-least", "Malformed header", "Mcpctl-At-Least is not one seq")
+            .hint("send the number that an answer carried as Mcpctl-Revision")),
+    }
 }
 
 async fn caught_up(app: &App, wanted: Option<Seq>) -> Result<Seq, Response> {

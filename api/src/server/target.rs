@@ -14,7 +14,6 @@ use mcpctl_core::world::World as _;
 use mcpctl_projections::State;
 
 use super::auth::Authenticated;
-use super::clock;
 use super::problem::{Answer, Result, not_found, problem};
 
 /// An object, or a collection, that a request names.
@@ -134,7 +133,7 @@ impl Target {
 
 /// Whether a caller may do something, now.
 pub(super) fn may(state: &State, caller: &Authenticated, ask: &Ask<'_>) -> bool {
-    decide(state, &caller.actor, ask, clock::now().max(state.last_at())).allowed
+    decide(state, &caller.actor, ask, caller.at.max(state.last_at())).allowed
 }
 
 /// Whether a caller may see an object.

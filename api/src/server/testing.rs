@@ -101,7 +101,7 @@ impl Tried {
     }
 
     async fn submit(&self, caller: &Actor, command: Command) -> Result<Committed, WriteError> {
-        self.writer.submit(Submission { command, caller: caller.clone(), request: None }).await
+        self.writer.submit(Submission::of(caller.clone(), command)).await
     }
 
     /// Deletes or acts as the administrator.

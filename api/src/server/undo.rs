@@ -197,7 +197,7 @@ fn in_conflict(conflicts: &[UndoConflict]) -> Answer {
 
 fn submissions(plan: &Plan, caller: &Authenticated, stated: bool) -> Vec<Submission> {
     let each = plan.steps.iter().map(|step| step.command(stated));
-    each.map(|command| Submission { command, caller: caller.actor.clone(), request: None }).collect()
+    each.map(|command| Submission::by(caller, command, None)).collect()
 }
 
 /// What the plan comes to. Decided as it will be: with the rights of the caller, all or nothing.

@@ -15,6 +15,7 @@ use mcpctl_projections::State;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::auth::Authenticated;
 use super::group::Group;
 use super::process::chain;
 use super::published::Published;
@@ -36,10 +37,31 @@ const ANSWER_WAIT: Duration = Duration::from_secs(30);
 pub struct Submission {
     /// What to do.
     pub command: Command,
-    /// Whose command: from the credential, never from the request body.
+    /// By whose rights: from the credential, never from the request body.
     pub caller: Actor,
+    /// The identity of the credential, when it acts as `caller`, a service account.
+    pub impersonator: Option<Actor>,
     /// Makes a retry harmless.
     pub request: Option<RequestId>,
+}
+
+impl Submission {
+    /// A command of one who acts as itself.
+    #[must_use]
+    pub const fn of(caller: Actor, command: Command) -> Self {
+        Self { command, caller, impersonator: None, request: None }
+    }
+
+    /// A command of an authenticated caller.
+    #[must_use]
+    pub fn by(caller: &Authenticated, command: Command, request: Option<RequestId>) -> Self {
+        Self { command, caller: caller.actor.clone(), impersonator: caller.impersonator.clone(), request }
+    }
+
+    /// The identity of the credential.
+    pub(super) fn credential(&self) -> &Actor {
+        self.impersonator.as_ref().unwrap_or(&self.caller)
+    }
 }
 
 /// What became of a command.
@@ -262,7 +284,7 @@ impl Room {
                 self.recover();
                 continue;
             }
-            let mut group = Group::on((*self.published.load()).clone());
+            let mut group = Group::on((*self.published.load()).clone(), self.published.clock().clone());
             group.take(first);
             for _ in 1..GROUP_MAX {
                 let full = group.records().len() >= GROUP_RECORDS_MAX;

@@ -3,6 +3,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mcpctl_api::server::bootstrap::{ADMINISTRATOR, FirstStart, first_start};
+use mcpctl_api::server::clock::Clock;
 use mcpctl_api::server::control_plane::ControlPlane;
 use mcpctl_api::server::login;
 use mcpctl_core::log::EventLog;
@@ -113,7 +114,16 @@ impl House {
 
     /// With something put around the log.
     pub async fn around(folder: TempDir, log: impl FnOnce(Box<dyn EventLog>) -> Box<dyn EventLog>) -> Self {
-        let control = Arc::new(ControlPlane::open_with(&folder.path().join("data"), log).await.unwrap());
+        Self::with(folder, Clock::Wall, log).await
+    }
+
+    /// By a clock that the test sets.
+    pub async fn at(clock: Clock) -> Self {
+        Self::with(tempfile::tempdir().unwrap(), clock, |log| log).await
+    }
+
+    async fn with(folder: TempDir, clock: Clock, log: impl FnOnce(Box<dyn EventLog>) -> Box<dyn EventLog>) -> Self {
+        let control = Arc::new(ControlPlane::open_with(&folder.path().join("data"), clock, log).await.unwrap());
         let first = first_start(control.app()).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();

@@ -108,7 +108,7 @@ async fn a_login_lives_over_a_restart_and_not_over_its_time() {
     let name = Name::parse(NameRule::Email, ANN).unwrap();
     let command = Command { kind: Kind::User, name, project: None, deed: Deed::Act(Box::new(open)) };
     let caller = Actor::system("test");
-    let submission = mcpctl_api::server::writer::Submission { command, caller, request: None };
+    let submission = mcpctl_api::server::writer::Submission::of(caller, command);
     house.control.app().writer.submit(submission).await.unwrap();
     assert!(is_in(&house, raw.expose()).await);
     until("the login is over", async || !is_in(&house, raw.expose()).await).await;

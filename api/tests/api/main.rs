@@ -1,9 +1,11 @@
 //! The REST face as its users see it: a control plane on a folder of its own, behind a port.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+mod attacks;
 mod bad_input;
 mod crowd;
 mod hidden;
 mod house;
+mod impersonation;
 mod kinds;
 mod logins;
 mod matrix;
@@ -11,6 +13,7 @@ mod oidc;
 mod outside;
 mod past;
 mod read_only;
+mod recovery;
 mod replay;
 mod requests;
 mod secrets;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use mcpctl_api::server::bootstrap::first_start;
+use mcpctl_api::server::clock::Clock;
 use mcpctl_api::server::control_plane::ControlPlane;
 use mcpctl_core::kinds::Kind;
 use mcpctl_core::world::World as _;
@@ -64,7 +65,8 @@ async fn a_first_start_that_fails_leaves_nothing_and_the_next_one_is_the_first()
     let folder = tempfile::tempdir().unwrap();
     let fails = Arc::new(AtomicBool::new(true));
     let failing = fails.clone();
-    let control = ControlPlane::open_with(folder.path(), |log| Failing::around(log, failing)).await.unwrap();
+    let control =
+        ControlPlane::open_with(folder.path(), Clock::Wall, |log| Failing::around(log, failing)).await.unwrap();
     assert!(first_start(control.app()).await.is_err());
     assert_eq!(control.app().published.load().seq().0, 0);
     fails.store(false, Ordering::Relaxed);

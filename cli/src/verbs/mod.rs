@@ -19,6 +19,7 @@ mod logout;
 mod logs;
 mod mcp;
 mod question;
+mod recover;
 mod restore;
 mod revert;
 mod review;
@@ -94,6 +95,8 @@ pub enum Verb {
     WhoCan(who_can::WhoCan),
     WhatCan(what_can::WhatCan),
     Logs(logs::Logs),
+    #[command(subcommand)]
+    Recover(recover::Recover),
     Status(status::Status),
     Login(login::Login),
     Logout(logout::Logout),
@@ -139,6 +142,7 @@ impl Verb {
             Self::WhoCan(verb) => verb.run(global).await,
             Self::WhatCan(verb) => verb.run(global).await,
             Self::Logs(verb) => verb.run(global).await,
+            Self::Recover(verb) => verb.run().await,
             Self::Status(verb) => verb.run(global).await,
             Self::Login(verb) => verb.run(global).await,
             Self::Logout(verb) => verb.run(global).await,

@@ -10,6 +10,7 @@ mod oidc;
 mod openapi;
 mod parts_start;
 mod proved;
+mod recovery;
 mod support;
 mod tls;
 mod tour;

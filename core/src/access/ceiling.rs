@@ -1,13 +1,14 @@
 //! The ceilings: nobody makes more rights than they hold (semantics §1, C1 to C4 and C6).
-use crate::access::{Ask, Permission, Role, Verb, covers, decide, effective, within};
+use crate::access::{Ask, Permission, ResourceName, Role, Verb, covers, decide, effective, within};
 use crate::actor::Actor;
 use crate::erased::ResolvedRef;
 use crate::ids::{Seq, Uid};
-use crate::kinds::{Kind, SubjectRef};
+use crate::kinds::{Kind, Policy, SubjectRef};
 use crate::name::Name;
 use crate::object::Object;
 use crate::reference::Ref;
 use crate::refusal::Refusal;
+use crate::resource::Scope;
 use crate::time::Timestamp;
 use crate::world::World;
 
@@ -132,23 +133,75 @@ pub fn check_references(
     Ok(via)
 }
 
-/// Whether the caller holds all that another subject holds (setting somebody's password is being them).
+/// Whether the caller holds all that another subject holds (setting somebody's password is being them); answers the grants
+/// used.
 #[must_use]
-pub fn covers_all_of(world: &dyn World, caller: &Actor, other: Uid) -> bool {
-    effective(world, other).iter().all(|grant| covers(world, caller, &grant.permission).is_some())
+pub fn covers_all_of(world: &dyn World, caller: &Actor, other: Uid) -> Option<Vec<Seq>> {
+    let each = effective(world, other).into_iter().map(|grant| covers(world, caller, &grant.permission));
+    each.collect::<Option<Vec<_>>>().map(|used| used.concat())
 }
 
-/// The permissions of a creator that a `--rbac clone` token starts from, without repeats.
+/// Depth of what is made by these grants: one more than that of the deepest.
 #[must_use]
-pub fn clone_of(world: &dyn World, owner: Uid) -> Vec<Permission> {
-    let mut permissions: Vec<Permission> = effective(world, owner)
-        .into_iter()
-        .map(|grant| grant.permission)
-        .filter(|permission| matches!(permission, Permission::Resource { .. }))
-        .collect();
-    permissions.sort();
-    permissions.dedup();
-    permissions
+pub fn depth_by(world: &dyn World, via: &[Seq]) -> u32 {
+    via.iter().map(|seq| world.depth(*seq)).max().unwrap_or(0).saturating_add(1)
+}
+
+/// The organisation's policy on how far rights are passed on.
+///
+/// # Errors
+/// When what is given would lie deeper than it allows.
+pub fn check_depth(world: &dyn World, via: &[Seq]) -> Result<(), Refusal> {
+    let Some(allowed) = Policy::of(world).and_then(|policy| policy.delegation_depth) else { return Ok(()) };
+    let depth = depth_by(world, via);
+    if depth <= allowed {
+        return Ok(());
+    }
+    Err(Refusal::Impossible {
+        what: format!(
+            "the rights used were passed on to you, and giving them on would make a chain of {depth} grants: the organisation's policy allows {allowed}"
+        ),
+        hint: "ask somebody nearer to the administrators to give it; see `mcpctl describe policy organisation`"
+            .to_owned(),
+    })
+}
+
+/// A right of a token's creator as far as it lies inside a project and may be a token's at all (C4): the project itself, what
+/// lives in it, and `view` and `run` on the servers that it has now.
+#[must_use]
+pub fn inside_project(permission: &Permission, project: &Name, servers: &[&Name]) -> Vec<Permission> {
+    let Permission::Resource { role, resource, name } = permission else { return Vec::new() };
+    let mut inside = Vec::new();
+    let itself = ResourceName::Kind(Kind::Project);
+    if resource.includes(itself) && *role != Role::Create && name.as_ref().is_none_or(|name| name == project) {
+        inside.push(Permission::named(*role, Kind::Project, project.clone()));
+    }
+    for kind in Kind::ALL.iter().filter(|kind| kind.scope() == Scope::Project) {
+        let living = ResourceName::Kind(*kind);
+        if resource.includes(living) {
+            let roles = delegable_roles(*role, *kind).into_iter();
+            inside.extend(roles.map(|role| Permission::Resource { role, resource: living, name: name.clone() }));
+        }
+    }
+    for served in [ResourceName::Kind(Kind::Server), ResourceName::Instances] {
+        let roles: Vec<Role> =
+            [Verb::View, Verb::Run].into_iter().filter(|verb| role.holds(*verb)).map(Role::of).collect();
+        let meant = servers.iter().filter(|server| name.as_ref().is_none_or(|name| name == **server));
+        for server in meant.filter(|_| resource.includes(served)) {
+            let of_server = |role| Permission::Resource { role, resource: served, name: Some((*server).clone()) };
+            inside.extend(roles.iter().copied().map(of_server));
+        }
+    }
+    inside
+}
+
+/// What is left of a role on a kind for a token: none makes tokens.
+fn delegable_roles(role: Role, kind: Kind) -> Vec<Role> {
+    match role {
+        Role::Edit if kind == Kind::McpToken => vec![Role::View, Role::Delete],
+        Role::Create if kind == Kind::McpToken => Vec::new(),
+        _ => vec![role],
+    }
 }
 
 /// The right that opening a project's endpoint takes.

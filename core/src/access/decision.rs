@@ -1,5 +1,6 @@
 //! The decision: may this caller do that, now? Every yes names the grants it used, every no the smallest one that is missing.
-use crate::access::{Grant, Permission, ResourceName, Role, Verb};
+use super::impersonation::covers_through;
+use crate::access::{Grant, Membership, Permission, ResourceName, Role, Verb};
 use crate::actor::{Actor, ActorKind};
 use crate::ids::{Seq, Uid};
 use crate::kinds::{Kind, McpToken, Project};
@@ -61,7 +62,7 @@ impl std::fmt::Display for Ask<'_> {
 /// By which rule it was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
-    /// The control plane itself.
+    /// The control plane itself, or somebody at the machine that it runs on.
     System,
     /// Grants of the subject and its groups.
     Rbac,
@@ -108,7 +109,7 @@ pub struct Verdict {
     pub rule: Rule,
     /// The state decided on.
     pub at: Seq,
-    /// Events that made the grants which were used, ascending.
+    /// Events that made the grants which were used, and the memberships by which they are held, ascending.
     pub via: Vec<Seq>,
 }
 
@@ -127,7 +128,7 @@ impl Verdict {
 #[must_use]
 pub fn decide(world: &dyn World, caller: &Actor, ask: &Ask<'_>, now: Timestamp) -> Verdict {
     match caller.kind {
-        ActorKind::System => Verdict::yes(Rule::System, world.seq(), Vec::new()),
+        ActorKind::System | ActorKind::Local => Verdict::yes(Rule::System, world.seq(), Vec::new()),
         ActorKind::User | ActorKind::ServiceAccount => decide_subject(world, caller.uid, ask),
         ActorKind::McpToken => decide_token(world, caller.uid, ask, now),
     }
@@ -138,8 +139,8 @@ fn decide_subject(world: &dyn World, subject: Uid, ask: &Ask<'_>) -> Verdict {
     if !world.by_uid(subject).is_some_and(|object| object.body.enabled()) {
         return Verdict::no(Rule::Ended, at);
     }
-    if let Some(grant) = grants_of(world, subject).find(|grant| answers(&grant.permission, ask)) {
-        return Verdict::yes(Rule::Rbac, at, vec![grant.seq]);
+    if let Some(holding) = holdings(world, subject).find(|holding| answers(&holding.grant.permission, ask)) {
+        return Verdict::yes(Rule::Rbac, at, holding.seqs());
     }
     match owned(world, subject, ask) {
         Some(seq) => Verdict::yes(Rule::Own, at, vec![seq]),
@@ -179,16 +180,33 @@ fn decide_token(world: &dyn World, token: Uid, ask: &Ask<'_>, now: Timestamp) ->
     }
 }
 
+/// A grant as somebody holds it: made to itself, or to a group that it belongs to.
+#[derive(Clone, Copy)]
+pub(crate) struct Holding<'w> {
+    pub(crate) grant: &'w Grant,
+    through: Option<&'w Membership>,
+}
+
+impl Holding<'_> {
+    /// The events that gave it: the grant, and the membership by which it is held.
+    pub(crate) fn seqs(&self) -> Vec<Seq> {
+        self.through.map(|member| member.seq).into_iter().chain([self.grant.seq]).collect()
+    }
+}
+
 /// Grants of a subject and of the groups it belongs to.
-fn grants_of(world: &dyn World, subject: Uid) -> impl Iterator<Item = &Grant> {
-    let own = world.grants(subject).iter();
-    own.chain(world.memberships(subject).iter().flat_map(move |member| world.grants(member.group).iter()))
+pub(crate) fn holdings<'w>(world: &'w dyn World, subject: Uid) -> impl Iterator<Item = Holding<'w>> {
+    let own = world.grants(subject).iter().map(|grant| Holding { grant, through: None });
+    let of = move |member: &'w Membership| {
+        world.grants(member.group).iter().map(move |grant| Holding { grant, through: Some(member) })
+    };
+    own.chain(world.memberships(subject).iter().flat_map(of))
 }
 
 /// All permissions that a subject holds now. For a token: its own, before its owner and project narrow them.
 #[must_use]
 pub fn effective(world: &dyn World, subject: Uid) -> Vec<Grant> {
-    grants_of(world, subject).cloned().collect()
+    holdings(world, subject).map(|holding| holding.grant.clone()).collect()
 }
 
 /// Whether one permission answers a question with yes.
@@ -250,26 +268,29 @@ pub(super) fn delegable(ask: &Ask<'_>) -> bool {
     }
 }
 
-/// Whether a caller holds everything that a permission would give: what C1 to C4 compare with.
-/// The verbs of a role may come from different grants. Answers the seqs of the grants used.
+/// Whether a caller holds everything that a permission would give: what C1 to C3 compare with.
+/// The verbs of a role may come from different grants, and from what the caller may act as (C7); a token has what its
+/// owner has too (C5). Answers the seqs of the grants used.
 #[must_use]
 pub fn covers(world: &dyn World, caller: &Actor, wanted: &Permission) -> Option<Vec<Seq>> {
-    if caller.kind == ActorKind::System {
-        return Some(Vec::new());
+    match caller.kind {
+        ActorKind::System | ActorKind::Local => Some(Vec::new()),
+        ActorKind::User | ActorKind::ServiceAccount => {
+            holds(world, caller.uid, wanted).or_else(|| covers_through(world, caller.uid, wanted))
+        }
+        ActorKind::McpToken => {
+            let owner = world.by_uid(caller.uid)?.body.owner()?;
+            Some([holds(world, caller.uid, wanted)?, holds(world, owner, wanted)?].concat())
+        }
     }
-    let mut used = covered_by(world, caller.uid, wanted)?;
-    if caller.kind == ActorKind::McpToken {
-        // C5: a token gives nothing that its owner has no more.
-        let owner = world.by_uid(caller.uid)?.body.owner()?;
-        used.extend(covered_by(world, owner, wanted)?);
-    }
-    Some(used)
 }
 
-fn covered_by(world: &dyn World, subject: Uid, wanted: &Permission) -> Option<Vec<Seq>> {
-    let held: Vec<&Grant> = grants_of(world, subject).collect();
-    let used = within(&held.iter().map(|grant| &grant.permission).collect::<Vec<_>>(), wanted)?;
-    Some(used.into_iter().map(|index| held[index].seq).collect())
+/// Whether a subject itself, directly or through groups, holds everything that a permission would give.
+#[must_use]
+pub fn holds(world: &dyn World, subject: Uid, wanted: &Permission) -> Option<Vec<Seq>> {
+    let held: Vec<Holding<'_>> = holdings(world, subject).collect();
+    let used = within(&held.iter().map(|holding| &holding.grant.permission).collect::<Vec<_>>(), wanted)?;
+    Some(used.into_iter().flat_map(|index| held[index].seqs()).collect())
 }
 
 /// Which of the held permissions together give everything that the wanted one would; `None` when they don't.

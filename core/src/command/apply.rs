@@ -2,8 +2,8 @@
 use std::sync::Arc;
 
 use super::deciding::{Deciding, draft_of, system_authz};
-use super::{Decided, Draft, Mode, Outcome, Place};
-use crate::access::{Ask, Verb, added_rights, check_additions, check_references};
+use super::{Decided, Draft, Mode, Outcome};
+use crate::access::{Ask, Verb, added_rights, check_additions, check_depth, check_references};
 use crate::actor::ActorKind;
 use crate::erased::{AnyAction, AnyBody, EventDraft, ResolvedRef};
 use crate::ids::{Seq, Uid};
@@ -50,6 +50,9 @@ impl Deciding<'_> {
         via.extend(check_additions(self.world, self.asking.caller, &additions, self.asking.now)?);
         let launch_changed = before.is_some_and(|object| object.body.launch_differs(&**body));
         via.extend(check_references(self.world, self.asking.caller, before, &refs, launch_changed, self.asking.now)?);
+        if !additions.is_empty() && !self.asking.caller.kind.is_unbound() {
+            check_depth(self.world, &[&via[..], self.standing].concat())?;
+        }
         self.applied(before, &**body, refs, self.authz(rule, via), then)
     }
 
@@ -117,7 +120,7 @@ impl Deciding<'_> {
         if !then.is_empty() {
             let object = self.after(before, &drafts)?;
             for action in then {
-                let events = self.act_events(&object, action)?;
+                let (events, authz) = self.act_events(&object, action, &authz)?;
                 drafts.extend(events.into_iter().map(|event| draft_of(&object, event, authz.clone())));
             }
         }
@@ -134,23 +137,20 @@ impl Deciding<'_> {
         let Some(draft) = drafts.first() else {
             return before.cloned().ok_or_else(|| Refusal::NotFound { object: self.title() });
         };
-        let place = Place {
-            seq: self.world.seq().next(),
-            id: uuid::Uuid::nil(),
-            at: self.asking.now,
-            prev: crate::ids::Digest::default(),
-            actor: self.asking.caller,
-            request: None,
-            reason: None,
-        };
-        let header = draft.header(place);
+        let header = draft.header(self.asking.next_place(self.world));
         let folded = self.command.kind.untyped().fold(before, &header, &draft.event.payload, draft.project.clone());
         folded.ok().flatten().ok_or_else(|| Refusal::NotFound { object: self.title() })
     }
 
-    fn act_events(&self, object: &Object, action: &AnyAction) -> Result<Vec<EventDraft>, Refusal> {
+    fn act_events(
+        &self,
+        object: &Object,
+        action: &AnyAction,
+        authz: &Authz,
+    ) -> Result<(Vec<EventDraft>, Authz), Refusal> {
         let untyped = object.meta.kind.untyped();
-        untyped.decide(self.world, self.asking.caller, self.asking.now, object, action)
+        let (events, used) = untyped.decide(self.world, self.asking.caller, self.asking.now, object, action)?;
+        Ok((events, self.authz(authz.mode, [&authz.via[..], &used].concat())))
     }
 
     pub(super) fn act(&self, object: &Object, action: &AnyAction) -> Result<Decided, Refusal> {
@@ -160,8 +160,7 @@ impl Deciding<'_> {
             ActRight::System if self.asking.caller.kind == ActorKind::System => (AuthzMode::System, Vec::new()),
             ActRight::System => return Err(self.forbidden("do what only the control plane does".to_owned())),
         };
-        let authz = self.authz(mode, via);
-        let events = self.act_events(object, action)?;
+        let (events, authz) = self.act_events(object, action, &self.authz(mode, via))?;
         let outcome = if events.is_empty() { Outcome::Unchanged } else { Outcome::Changed };
         let drafts = events.into_iter().map(|event| draft_of(object, event, authz.clone())).collect();
         Ok(Decided { drafts, outcome, object: object.meta.uid })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Asking, Command, Draft};
-use crate::access::{Ask, Verb, Verdict, decide as decide_access};
+use crate::access::{Ask, Verb, Verdict, decide as decide_access, impersonates};
 use crate::actor::ActorKind;
 use crate::erased::EventDraft;
 use crate::ids::Seq;
@@ -64,11 +64,44 @@ pub(super) fn draft_of(object: &Object, event: EventDraft, authz: Authz) -> Draf
     }
 }
 
+/// C7: whoever acts as somebody else may do that, and by which grants.
+pub(super) fn standing_in(world: &dyn World, asking: &Asking<'_>) -> Result<Vec<Seq>, Refusal> {
+    let Some(impersonator) = asking.impersonator else { return Ok(Vec::new()) };
+    let account = world.by_uid(asking.caller.uid).filter(|account| account.meta.kind == Kind::ServiceAccount);
+    let verdict = account.map(|account| impersonates(world, impersonator, account, asking.now));
+    match verdict.filter(|verdict| verdict.allowed) {
+        Some(verdict) => Ok(verdict.via),
+        None => Err(Refusal::Forbidden {
+            actor: impersonator.to_string(),
+            missing: format!("run serviceaccounts/{}", asking.caller.name),
+            at: world.seq(),
+        }),
+    }
+}
+
+/// What all events of a batch stand on: the right to act as somebody else; and what follows from a command by itself, such
+/// as the end of a deleted user's tokens, stands on what the command stood on.
+pub(super) fn stand_together(drafts: &mut [Draft], standing: &[Seq]) {
+    let own = drafts.iter().filter(|draft| draft.authz.mode != AuthzMode::System);
+    let cause: Vec<Seq> = own.flat_map(|draft| draft.authz.via.clone()).collect();
+    for draft in drafts {
+        let via = &mut draft.authz.via;
+        via.extend_from_slice(standing);
+        if draft.authz.mode == AuthzMode::System {
+            via.extend_from_slice(&cause);
+        }
+        via.sort_unstable();
+        via.dedup();
+    }
+}
+
 pub(super) struct Deciding<'a> {
     pub(super) world: &'a dyn World,
     pub(super) asking: &'a Asking<'a>,
     pub(super) command: &'a Command,
     pub(super) project: Option<ProjectName>,
+    /// Grants by which the caller is acted as.
+    pub(super) standing: &'a [Seq],
 }
 
 impl Deciding<'_> {
@@ -103,7 +136,11 @@ impl Deciding<'_> {
     }
 
     pub(super) fn authz(&self, mode: AuthzMode, mut via: Vec<Seq>) -> Authz {
-        let mode = if self.asking.caller.kind == ActorKind::System { AuthzMode::System } else { mode };
+        let mode = match self.asking.caller.kind {
+            ActorKind::System => AuthzMode::System,
+            ActorKind::Local => AuthzMode::Local,
+            ActorKind::User | ActorKind::ServiceAccount | ActorKind::McpToken => mode,
+        };
         via.sort_unstable();
         via.dedup();
         Authz { at: self.world.seq(), mode, via }

@@ -2,15 +2,18 @@
 mod apply;
 mod deciding;
 mod delete;
+mod last_administrator;
 mod readback;
 mod redecide;
 mod via;
 
 use std::sync::Arc;
 
-use deciding::{Deciding, draft_of, resolve_project, system_authz};
+pub use last_administrator::is_administrator;
 pub use redecide::{Before, Fault, NotAllowed, SYSTEM_PARTS, SystemPart, redecide};
 pub use via::allowed_by;
+
+use deciding::{Deciding, draft_of, resolve_project, stand_together, standing_in, system_authz};
 
 use crate::access::Verb;
 use crate::actor::Actor;
@@ -86,12 +89,48 @@ pub enum Deed {
 
 /// Who asks, when, and what randomness there is.
 pub struct Asking<'a> {
-    /// The identity of the credential.
+    /// By whose rights it is decided: the identity of the credential, or the service account that it acts as.
     pub caller: &'a Actor,
+    /// The identity of the credential, when it acts as `caller` (C7).
+    pub impersonator: Option<&'a Actor>,
     /// Moment of the decision, never before the last event.
     pub now: Timestamp,
     /// Randomness for the uid of a new object.
     pub random: u128,
+}
+
+impl<'a> Asking<'a> {
+    /// One who acts as itself.
+    #[must_use]
+    pub const fn by(caller: &'a Actor, now: Timestamp, random: u128) -> Self {
+        Self { caller, impersonator: None, now, random }
+    }
+
+    /// The identity of the credential: the actor of the events.
+    #[must_use]
+    pub fn actor(&self) -> &'a Actor {
+        self.impersonator.unwrap_or(self.caller)
+    }
+
+    /// Whom that one stands for, when it is somebody else.
+    #[must_use]
+    pub fn on_behalf_of(&self) -> Option<&'a Actor> {
+        self.impersonator.map(|_| self.caller)
+    }
+
+    /// A place that only a look ahead needs: the one after the state, with nothing in it that is stored.
+    fn next_place(&self, world: &dyn World) -> Place<'a> {
+        Place {
+            seq: world.seq().next(),
+            id: uuid::Uuid::nil(),
+            at: self.now,
+            prev: crate::ids::Digest::default(),
+            actor: self.actor(),
+            on_behalf_of: self.on_behalf_of(),
+            request: None,
+            reason: None,
+        }
+    }
 }
 
 /// What became of a command.
@@ -151,7 +190,7 @@ impl Draft {
             name: self.name.clone(),
             project: self.project.as_ref().map(|project| project.uid),
             actor: place.actor.clone(),
-            on_behalf_of: None,
+            on_behalf_of: place.on_behalf_of.cloned(),
             request: place.request.cloned(),
             reason: place.reason.map(str::to_owned),
             authz: self.authz.clone(),
@@ -173,6 +212,8 @@ pub struct Place<'a> {
     pub prev: crate::ids::Digest,
     /// Whose command.
     pub actor: &'a Actor,
+    /// Whom they stood for.
+    pub on_behalf_of: Option<&'a Actor>,
     /// The request, for retries.
     pub request: Option<&'a RequestId>,
     /// Why it was done.
@@ -184,14 +225,18 @@ pub struct Place<'a> {
 /// # Errors
 /// When it is refused; then nothing happened.
 pub fn decide(world: &dyn World, asking: &Asking<'_>, command: &Command) -> Result<Decided, Refusal> {
+    let standing = standing_in(world, asking)?;
     let project = resolve_project(world, asking, command)?;
     let found = world.by_name(command.kind, project.as_ref().map(|p| p.uid), &command.name).cloned();
-    let deciding = Deciding { world, asking, command, project };
-    match &command.deed {
+    let deciding = Deciding { world, asking, command, project, standing: &standing };
+    let mut decided = match &command.deed {
         Deed::Apply { body, mode, expected, then } => deciding.apply(found, body, *mode, *expected, then),
         Deed::Delete { expected } => deciding.delete(&deciding.must_exist(found)?, *expected),
         Deed::Act(action) => deciding.act(&*deciding.must_exist(found)?, action),
-    }
+    }?;
+    last_administrator::check(world, asking, &decided.drafts)?;
+    stand_together(&mut decided.drafts, &standing);
+    Ok(decided)
 }
 
 /// Decides the events that are due: expiry. They are the control plane's own.

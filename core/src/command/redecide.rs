@@ -121,7 +121,19 @@ pub fn redecide(world: &dyn World, records: &[Record], before: Before<'_>) -> Re
     if header.actor.kind == ActorKind::System {
         of_system(world, records, before)?;
     }
+    if header.actor.kind == ActorKind::Local {
+        of_local(records)?;
+    }
     any_of(world, records)
+}
+
+/// Whether somebody at the machine does no more than make an administrator.
+fn of_local(records: &[Record]) -> Result<(), Fault> {
+    let Some(other) = records.iter().find(|record| !matches!(record.header.kind, Kind::User | Kind::Rbac)) else {
+        return Ok(());
+    };
+    let (actor, why) = (other.header.actor.to_string(), "does no more than make an administrator".to_owned());
+    Err((other.header.seq, NotAllowed::Actor { actor, why }))
 }
 
 fn together(first: &Record, other: &Record) -> bool {
@@ -135,7 +147,7 @@ fn together(first: &Record, other: &Record) -> bool {
 
 /// Whether somebody is there, under that name, and may act at all.
 fn acts(world: &dyn World, actor: &Actor) -> Result<(), String> {
-    if actor.kind == ActorKind::System {
+    if actor.kind.is_unbound() {
         return Ok(());
     }
     let object = world.by_uid(actor.uid).ok_or("does not exist")?;
@@ -216,8 +228,12 @@ fn of_nobody(record: &Record) -> bool {
 
 fn as_decided(world: &dyn World, records: &[Record], command: &Command) -> Result<(), Fault> {
     let header = &records[0].header;
-    let caller = header.on_behalf_of.as_ref().unwrap_or(&header.actor);
-    let asking = Asking { caller, now: header.at, random: made(world, records).map_or(0, Uid::random) };
+    let asking = Asking {
+        caller: header.by_rights_of(),
+        impersonator: header.on_behalf_of.as_ref().map(|_| &header.actor),
+        now: header.at,
+        random: made(world, records).map_or(0, Uid::random),
+    };
     let decided = decide(world, &asking, command).map_err(|refusal| (header.seq, NotAllowed::Refused(refusal)))?;
     same(&decided, records)?;
     check_via(world, &asking, command, &decided, records)

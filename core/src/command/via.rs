@@ -30,10 +30,14 @@ pub(super) fn check_via(
         if *named == draft.authz.via {
             continue;
         }
+        // What followed from a command by itself named nothing in logs that were written before it named what that stood on.
+        if record.header.authz.mode == AuthzMode::System && named.is_empty() {
+            continue;
+        }
         if record.header.authz.mode != AuthzMode::Rbac {
             return Err((seq, NotAllowed::Via("it names grants, and none is needed".to_owned())));
         }
-        let only = Only::new(world, asking.caller, decided.object, named);
+        let only = Only::new(world, &[asking.caller, asking.actor()], decided.object, named);
         if let Some(unknown) = named.iter().find(|seq| !only.known.contains(seq)) {
             let why = format!("it names seq {unknown}, which gave {} nothing that was in force", asking.caller);
             return Err((seq, NotAllowed::Via(why)));
@@ -49,7 +53,7 @@ pub(super) fn check_via(
 #[must_use]
 pub fn allowed_by(world: &dyn World, caller: &Actor, ask: &Ask<'_>, now: Timestamp, via: &[Seq]) -> bool {
     let object = if let Ask::Object { uid: Some(uid), .. } = ask { *uid } else { caller.uid };
-    let only = Only::new(world, caller, object, via);
+    let only = Only::new(world, &[caller], object, via);
     via.iter().all(|seq| only.known.contains(seq)) && decide_access(&only, caller, ask, now).allowed
 }
 
@@ -62,10 +66,11 @@ struct Only<'w> {
 }
 
 impl<'w> Only<'w> {
-    fn new(world: &'w dyn World, caller: &Actor, object: Uid, via: &[Seq]) -> Self {
+    fn new(world: &'w dyn World, callers: &[&Actor], object: Uid, via: &[Seq]) -> Self {
         let mut known: BTreeSet<Seq> = BTreeSet::new();
         let mut held = Vec::new();
-        for holder in holders(world, caller.uid) {
+        let holders: BTreeSet<Uid> = callers.iter().flat_map(|caller| holders(world, caller.uid)).collect();
+        for holder in holders {
             let grants = world.grants(holder);
             known.extend(grants.iter().map(|grant| grant.seq));
             known.extend(world.memberships(holder).iter().map(|member| member.seq));
@@ -104,6 +109,9 @@ impl World for Only<'_> {
     }
     fn referrers(&self, uid: Uid) -> Vec<&Arc<Object>> {
         self.world.referrers(uid)
+    }
+    fn depth(&self, grant: Seq) -> u32 {
+        self.world.depth(grant)
     }
     fn holding(&self, wanted: &dyn Fn(&Permission) -> bool) -> Vec<Uid> {
         self.world.holding(wanted)

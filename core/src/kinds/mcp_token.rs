@@ -2,15 +2,17 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::access::{Permission, ResourceName, RoleBinding, Verb, clone_of, covers, opens};
+use crate::access::{Permission, ResourceName, Role, RoleBinding, Verb, holdings, holds, inside_project, opens};
 use crate::actor::{Actor, ActorKind};
-use crate::ids::{Digest, Uid};
-use crate::kinds::Kind;
+use crate::ids::{Digest, Seq, Uid};
+use crate::kinds::{Kind, ORGANISATION, Policy, Project};
 use crate::name::Name;
 use crate::object::Meta;
+use crate::reference::Ref;
 use crate::refusal::{Refusal, Violations};
 use crate::resource::{ActRight, Column, Credential, Deciding, NamedEvent, Names, Resource, Row, Scope};
 use crate::time::{Timestamp, parse_span_ms};
+use crate::world::World;
 
 /// A bearer token that opens one project. Made once: what it may do can only shrink.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -226,6 +228,11 @@ impl Resource for McpToken {
         }
     }
 
+    fn used(deciding: &Deciding<'_, Self>, action: &McpTokenAction) -> Vec<Seq> {
+        let minted = matches!(action, McpTokenAction::Mint { .. }).then(|| given(deciding).ok()).flatten();
+        minted.map(|(_, via)| via).unwrap_or_default()
+    }
+
     fn evolve(status: &mut McpTokenStatus, event: &McpTokenEvent, at: Timestamp) {
         match event {
             McpTokenEvent::Minted { sha256, prefix, owner, grants, expires_at } => {
@@ -295,17 +302,21 @@ fn mint(deciding: &Deciding<'_, McpToken>, sha256: Digest, prefix: &str) -> Resu
     if deciding.status.sha256.is_some() {
         return Err(Refusal::AlreadyExists { object: format!("mcptoken/{}", deciding.meta.name) });
     }
-    let project = deciding.meta.project.as_ref().map(|project| project.name.clone());
-    let Some(project) = project else { return Err(Refusal::NotFound { object: "project".to_owned() }) };
     let owner = deciding.caller.clone();
     if owner.kind == ActorKind::McpToken {
         return Err(refused(deciding, "create mcptokens, which no token may".to_owned()));
     }
-    let open = opens(project.clone());
-    let mut grants = vec![open.clone()];
-    if deciding.spec.rbac == RbacMode::Clone {
-        grants.extend(clone_of(deciding.world, owner.uid));
-    }
+    let (grants, _) = given(deciding)?;
+    let expires_at = expires_at(deciding.spec.ttl.as_deref(), deciding.now).map_err(of_ttl)?;
+    check_ttl(deciding, expires_at)?;
+    Ok(vec![McpTokenEvent::Minted { sha256, prefix: prefix.to_owned(), owner, grants, expires_at }])
+}
+
+/// What a new token is given, and the grants of its creator that stand behind it.
+fn given(deciding: &Deciding<'_, McpToken>) -> Result<(Vec<Permission>, Vec<Seq>), Refusal> {
+    let project = deciding.meta.project.as_ref().map(|project| project.name.clone());
+    let Some(project) = project else { return Err(Refusal::NotFound { object: "project".to_owned() }) };
+    let (mut grants, mut via) = (vec![opens(project.clone())], Vec::new());
     for binding in &deciding.spec.bindings {
         if !fits_in_project(deciding, &project, binding) {
             return Err(refused(
@@ -315,21 +326,58 @@ fn mint(deciding: &Deciding<'_, McpToken>, sha256: Digest, prefix: &str) -> Resu
         }
         grants.push(binding.clone());
     }
-    for grant in deciding.spec.bindings.iter().chain([&open]) {
-        if covers(deciding.world, &owner, grant).is_none() {
+    for grant in grants.iter().filter(|_| !deciding.caller.kind.is_unbound()) {
+        let Some(used) = holds(deciding.world, deciding.caller.uid, grant) else {
             return Err(refused(deciding, format!("give a token {:?} without holding it", grant.to_string())));
+        };
+        via.extend(used);
+    }
+    if deciding.spec.rbac == RbacMode::Clone {
+        let servers = servers_of(deciding.world, &project);
+        for holding in holdings(deciding.world, deciding.caller.uid) {
+            let inside = inside_project(&holding.grant.permission, &project, &servers);
+            if !inside.is_empty() {
+                via.extend(holding.seqs());
+            }
+            grants.extend(inside);
         }
     }
     grants.sort();
     grants.dedup();
-    let expires_at = expires_at(deciding.spec.ttl.as_deref(), deciding.now).map_err(|what| {
-        Refusal::Invalid(vec![crate::refusal::Violation { field: "ttl".to_owned(), message: what, hint: None }])
-    })?;
-    Ok(vec![McpTokenEvent::Minted { sha256, prefix: prefix.to_owned(), owner, grants, expires_at }])
+    Ok((grants, via))
+}
+
+/// The organisation's policy on how long a token lives.
+fn check_ttl(deciding: &Deciding<'_, McpToken>, expires_at: Option<Timestamp>) -> Result<(), Refusal> {
+    let policy = Policy::of(deciding.world);
+    let Some((max_ms, max)) = policy.and_then(|policy| Some((policy.max_ttl_ms()?, policy.max_ttl.clone()?))) else {
+        return Ok(());
+    };
+    let message = match expires_at {
+        None => format!("is missing: the organisation's policy lets a token live {max} at most"),
+        Some(at) if at.since(deciding.now) > max_ms => {
+            format!("is longer than the {max} that the organisation's policy allows")
+        }
+        Some(_) => return Ok(()),
+    };
+    let mut violations = Violations::default();
+    violations.hint("ttl", message, format!("give --ttl {max} or less; see `mcpctl describe policy {ORGANISATION}`"));
+    violations.check()
+}
+
+fn of_ttl(what: String) -> Refusal {
+    let mut violations = Violations::default();
+    violations.add("ttl", what);
+    Refusal::Invalid(violations.0)
 }
 
 fn refused(deciding: &Deciding<'_, McpToken>, missing: String) -> Refusal {
     Refusal::Forbidden { actor: deciding.caller.to_string(), missing, at: deciding.world.seq() }
+}
+
+fn servers_of<'w>(world: &'w dyn World, project: &Name) -> Vec<&'w Name> {
+    let spec = world.by_name(Kind::Project, None, project).and_then(|object| object.of::<Project>());
+    spec.map(|(spec, _)| spec.servers.iter().map(Ref::name).collect()).unwrap_or_default()
 }
 
 /// Inside the project: the project itself, what lives in it, and its servers to view and run.
@@ -337,15 +385,14 @@ fn fits_in_project(deciding: &Deciding<'_, McpToken>, project: &Name, binding: &
     let RoleBinding::Resource { role, resource, name } = binding else { return false };
     let makes_tokens = |verb: &Verb| matches!(verb, Verb::Create | Verb::Edit);
     match resource {
-        ResourceName::Kind(Kind::Project) => name.as_ref() == Some(project),
+        ResourceName::Kind(Kind::Project) => name.as_ref() == Some(project) && *role != Role::Create,
         ResourceName::Kind(Kind::McpToken) => !role.verbs().iter().any(makes_tokens),
         ResourceName::Kind(Kind::Server) | ResourceName::Instances => {
-            let spec =
-                deciding.world.by_name(Kind::Project, None, project).and_then(|o| o.of::<crate::kinds::Project>());
-            let attached = |name: &Name| spec.is_some_and(|(spec, _)| spec.servers.iter().any(|s| s.name() == name));
+            let attached = |name: &Name| servers_of(deciding.world, project).contains(&name);
             name.as_ref().is_some_and(attached)
                 && role.verbs().iter().all(|verb| matches!(verb, Verb::View | Verb::Run))
         }
-        _ => false,
+        ResourceName::Kind(kind) => kind.scope() == Scope::Project,
+        ResourceName::Any => false,
     }
 }

@@ -2,6 +2,7 @@
 mod group;
 mod identity;
 mod mcp_token;
+mod policy;
 mod project;
 mod rbac;
 mod secret;
@@ -22,6 +23,7 @@ use crate::resource::{Names, Resource, Scope};
 pub use group::{Claimed, Group, GroupAction, GroupEvent, GroupStatus};
 pub use identity::{Identity, user_of};
 pub use mcp_token::{McpToken, McpTokenAction, McpTokenEvent, McpTokenStatus, RbacMode, TokenOwner, expires_at};
+pub use policy::{ORGANISATION, Policy};
 pub use project::{Project, ToolNames, ToolPolicy};
 pub use rbac::{Attested, Rbac, RbacAction, RbacEvent, RbacStatus};
 pub use secret::{Secret, SecretAction, SecretEvent, SecretStatus, SecretVersion};
@@ -67,6 +69,7 @@ macro_rules! kinds {
 }
 
 kinds! {
+    Policy "$ref:policy",
     SecretBackend "$ref:secretbackend",
     Secret "$ref:secret",
     Server "$ref:server",

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::access::{Verb, covers_all_of};
-use crate::ids::Digest;
+use crate::ids::{Digest, Seq};
 use crate::kinds::{Identity, Kind, user_of};
 use crate::name::NameRule;
 use crate::object::Meta;
@@ -207,6 +207,12 @@ impl Resource for User {
         }
     }
 
+    fn used(deciding: &Deciding<'_, Self>, action: &UserAction) -> Vec<Seq> {
+        let other = matches!(action, UserAction::SetPassword(_)) && deciding.caller.uid != deciding.meta.uid;
+        let used = other.then(|| covers_all_of(deciding.world, deciding.caller, deciding.meta.uid));
+        used.flatten().unwrap_or_default()
+    }
+
     fn evolve(status: &mut UserStatus, event: &UserEvent, at: Timestamp) {
         match event {
             UserEvent::PasswordSet(version) => {
@@ -249,8 +255,18 @@ impl Resource for User {
             .collect()
     }
 
+    /// The end of a login is an event like that of a token: a clock that is set back later finds it closed.
+    fn due(status: &UserStatus) -> Option<(Timestamp, UserEvent)> {
+        let all = status.logins.iter().filter_map(|(digest, login)| Some((login.expires_at, digest.parse().ok()?)));
+        all.min_by_key(|(at, _)| *at).map(|(at, digest)| (at, UserEvent::LoginClosed { digest }))
+    }
+
     fn enabled(&self) -> bool {
         !self.disabled
+    }
+
+    fn can_sign_in(&self, status: &UserStatus) -> bool {
+        !self.disabled && (status.password.is_some() || self.identity.is_some())
     }
 
     fn status_view(row: &Row<'_, Self>) -> serde_json::Value {
@@ -265,7 +281,7 @@ fn open_logins(row: &Row<'_, User>) -> usize {
 /// Setting somebody else's password is being them, so it takes holding all that they hold (C7).
 fn set_password(deciding: &Deciding<'_, User>, version: &PasswordVersion) -> Result<Vec<UserEvent>, Refusal> {
     let own = deciding.caller.uid == deciding.meta.uid;
-    if !own && !covers_all_of(deciding.world, deciding.caller, deciding.meta.uid) {
+    if !own && covers_all_of(deciding.world, deciding.caller, deciding.meta.uid).is_none() {
         return Err(Refusal::Forbidden {
             actor: deciding.caller.to_string(),
             missing: format!("set the password of {}, which takes holding all that they hold", deciding.meta.name),

@@ -131,9 +131,14 @@ fn disabling_a_person_takes_everything_and_what_two_ways_give_is_lost_with_the_s
     let told = lines(&between(&town.state, &before, &after));
     assert_eq!(
         told,
-        ["User:b@example.com -edit groups", "User:b@example.com -edit rbac", "User:b@example.com -view servers"]
-            .map(str::to_owned)
-            .into()
+        [
+            "User:b@example.com -edit groups",
+            "User:b@example.com -edit rbac",
+            "User:b@example.com -run serviceaccounts/ci",
+            "User:b@example.com -view servers",
+        ]
+        .map(str::to_owned)
+        .into()
     );
     let mut town = crate::escalation::town();
     let more = "kind: rbac\nname: more\nsubjects: [{kind: User, name: b@example.com}]\nroleBindings: [{role: edit, resource: servers}]\n";

@@ -10,7 +10,7 @@ use crate::town::Town;
 
 pub(crate) const USERS: [&str; 3] = ["a@example.com", "b@example.com", "c@example.com"];
 const GROUPS: [&str; 2] = ["g", "h"];
-const BINDINGS: [&str; 8] = [
+const BINDINGS: [&str; 10] = [
     "{role: edit, resource: rbac}",
     "{role: edit, resource: groups}",
     "{role: edit, resource: projects}",
@@ -19,11 +19,13 @@ const BINDINGS: [&str; 8] = [
     "{role: edit, resource: mcptokens}",
     "{role: run, resource: servers, name: s}",
     "{role: edit, resource: users}",
+    "{role: run, resource: serviceaccounts, name: ci}",
+    "{role: run, action: impersonate}",
 ];
 
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    Bind { by: usize, object: usize, subjects: u8, bindings: u8 },
+    Bind { by: usize, object: usize, subjects: u8, bindings: u16, acting: bool },
     Group { by: usize, group: usize, members: u8 },
     Members { by: usize, members: u8 },
     Attach { by: usize, attached: bool },
@@ -37,7 +39,7 @@ pub(crate) enum Step {
 pub(crate) fn step() -> impl Strategy<Value = Step> {
     let by = 0usize..3;
     prop_oneof![
-        4 => (by.clone(), 0usize..3, 0u8..32, any::<u8>()).prop_map(|(by, object, subjects, bindings)| Step::Bind { by, object, subjects, bindings }),
+        4 => (by.clone(), 0usize..3, 0u8..64, 0u16..1024, prop::bool::weighted(0.3)).prop_map(|(by, object, subjects, bindings, acting)| Step::Bind { by, object, subjects, bindings, acting }),
         2 => (by.clone(), 0usize..2, 0u8..8).prop_map(|(by, group, members)| Step::Group { by, group, members }),
         1 => (by.clone(), 0u8..8).prop_map(|(by, members)| Step::Members { by, members }),
         1 => (by.clone(), any::<bool>()).prop_map(|(by, attached)| Step::Attach { by, attached }),
@@ -49,7 +51,8 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn list(names: &[&str], bits: u8) -> String {
+fn list(names: &[&str], bits: impl Into<u16>) -> String {
+    let bits = bits.into();
     let chosen: Vec<&str> =
         names.iter().enumerate().filter(|(i, _)| bits & (1 << i) != 0).map(|(_, name)| *name).collect();
     chosen.join(", ")
@@ -90,6 +93,19 @@ kind: rbac
 name: weak
 subjects: [{kind: User, name: b@example.com}, {kind: Group, name: h}]
 roleBindings: [{role: edit, resource: rbac}, {role: edit, resource: groups}, {role: view, resource: servers}]
+---
+kind: serviceaccount
+name: ci
+---
+kind: rbac
+name: of-ci
+subjects: [{kind: ServiceAccount, name: ci}]
+roleBindings: [{role: edit, resource: rbac}, {role: run, resource: servers, name: s}, {role: edit, resource: mcptokens}]
+---
+kind: rbac
+name: impersonators
+subjects: [{kind: User, name: b@example.com}]
+roleBindings: [{role: run, resource: serviceaccounts, name: ci}]
 ",
     )
 }
@@ -114,7 +130,7 @@ pub(crate) fn take(town: &mut Town, step: &Step) -> Option<Actor> {
     };
     let caller = user(town, by)?;
     let done = match step {
-        Step::Bind { object, subjects, bindings, .. } => {
+        Step::Bind { object, subjects, bindings, acting, .. } => {
             let mut who: Vec<String> = (0..3)
                 .filter(|i| subjects & (1 << i) != 0)
                 .map(|i| format!("{{kind: User, name: {}}}", USERS[i]))
@@ -122,12 +138,18 @@ pub(crate) fn take(town: &mut Town, step: &Step) -> Option<Actor> {
             who.extend(
                 (0..2).filter(|i| subjects & (8 << i) != 0).map(|i| format!("{{kind: Group, name: {}}}", GROUPS[i])),
             );
+            who.extend((subjects & 32 != 0).then(|| "{kind: ServiceAccount, name: ci}".to_owned()));
             let yaml = format!(
                 "kind: rbac\nname: r{object}\nsubjects: [{}]\nroleBindings: [{}]\n",
                 who.join(", "),
                 list(&BINDINGS, *bindings)
             );
-            town.apply_all(&caller, &yaml).is_ok()
+            if *acting {
+                let ci = account(town);
+                town.apply_all_as(&caller, &ci, &yaml).is_ok()
+            } else {
+                town.apply_all(&caller, &yaml).is_ok()
+            }
         }
         Step::Group { group, members, .. } => town
             .apply_all(
@@ -158,10 +180,26 @@ pub(crate) fn take(town: &mut Town, step: &Step) -> Option<Actor> {
     done.then_some(caller)
 }
 
-/// Every permission that every user holds, by what it says.
+/// The service account of this small world.
+pub(crate) fn account(town: &Town) -> Actor {
+    let uid = town.uid(Kind::ServiceAccount, None, "ci");
+    Actor { kind: mcpctl_core::actor::ActorKind::ServiceAccount, uid, name: "ci".to_owned() }
+}
+
+/// Every permission that everybody holds, counting what the account holds for those who may act as it (C7).
 pub(crate) fn holdings(town: &Town) -> Vec<(usize, Permission)> {
-    let of = |index| user(town, index).map(|actor| effective(&town.state, actor.uid)).unwrap_or_default();
-    (0..3).flat_map(|index| of(index).into_iter().map(move |grant| (index, grant.permission))).collect()
+    let of = |actor: &Actor| effective(&town.state, actor.uid).into_iter().map(|grant| grant.permission);
+    let ci = account(town);
+    let reach = |index: usize| {
+        let mut held: Vec<Permission> = user(town, index).iter().flat_map(of).collect();
+        let acts = held
+            .iter()
+            .any(|permission| ["run:impersonate", "run serviceaccounts/ci"].contains(&permission.to_string().as_str()));
+        held.extend(of(&ci).filter(|_| acts));
+        held
+    };
+    let people = (0..3).flat_map(|index| reach(index).into_iter().map(move |permission| (index, permission)));
+    people.chain(of(&ci).map(|permission| (3, permission))).collect()
 }
 
 /// All atoms of this small world.
@@ -219,7 +257,7 @@ proptest! {
             take(&mut town, step);
             for (who, permission) in holdings(&town) {
                 if !before.contains(&(who, permission.clone())) {
-                    prop_assert!(held_by_caller(&permission), "{} gained {permission} by {step:?}", USERS[who]);
+                    prop_assert!(held_by_caller(&permission), "{} gained {permission} by {step:?}", USERS.get(who).unwrap_or(&"ci"));
                 }
             }
             assert_tokens_are_within_their_owners(&town)?;

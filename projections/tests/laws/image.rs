@@ -1,7 +1,7 @@
 //! T6 for snapshots: a state read back from its image, and folded on, is the state of a full replay, its past included.
 use mcpctl_core::ids::{Digest, RequestId, Seq};
 use mcpctl_core::record::Record;
-use mcpctl_projections::{ImageError, State};
+use mcpctl_projections::{IMAGE_FORMAT, ImageError, State};
 use proptest::prelude::*;
 
 use crate::escalation::{step, take};
@@ -70,7 +70,7 @@ fn an_image_that_is_cut_or_of_another_format_is_refused() {
         assert!(State::of_image(&image[..length]).is_err(), "{length} of {} bytes", image.len());
     }
     let mut other = image;
-    assert_eq!(other[1], 1, "the format stands first");
+    assert_eq!(u32::from(other[1]), IMAGE_FORMAT, "the format stands first");
     other[1] = 9;
     assert!(matches!(State::of_image(&other), Err(ImageError::Format { found: 9 })));
 }

@@ -327,6 +327,6 @@ fn nobody_who_is_disabled_acts_not_even_on_what_is_their_own() {
     let name = Name::parse(NameRule::Email, USERS[2]).unwrap();
     let deed = Deed::Act(Box::new(UserAction::SetPassword(password)));
     let command = Command { kind: Kind::User, name, project: None, deed };
-    let asking = Asking { caller: &c, now: town.now, random: 1 };
+    let asking = Asking::by(&c, town.now, 1);
     assert!(mcpctl_core::command::decide(&town.state, &asking, &command).is_err());
 }

@@ -191,12 +191,14 @@ impl Node {
     fn take(&mut self, caller: &Actor, command: &Command) -> Option<Vec<Record>> {
         self.dice += 1;
         let now = NOW.plus_millis(self.state.seq().0);
-        let asking = Asking { caller, now, random: self.dice };
+        let asking = Asking::by(caller, now, self.dice);
         let drafts = command::decide(&self.state, &asking, command).ok()?.drafts;
         let mut records = Vec::new();
         for draft in drafts {
             let (seq, prev) = (self.state.seq().next(), self.state.head());
-            let place = Place { seq, id: uuid::Uuid::nil(), at: now, prev, actor: caller, request: None, reason: None };
+            let id = uuid::Uuid::nil();
+            let place =
+                Place { seq, id, at: now, prev, actor: caller, on_behalf_of: None, request: None, reason: None };
             let record = Record { header: draft.header(place), payload: draft.event.payload };
             // The chain of hashes is not what is looked at here.
             self.state.fold(&record, Digest::default()).expect("what was decided folds");

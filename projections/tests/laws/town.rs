@@ -118,10 +118,41 @@ impl Town {
     pub(crate) fn command(&mut self, caller: &Actor, command: Command) -> Result<Decided, Refusal> {
         self.dice += 1;
         self.now = self.now.plus_millis(1);
-        let asking = Asking { caller, now: self.now, random: self.dice };
-        let decided = command::decide(&self.state, &asking, &command)?;
+        let asking = Asking::by(caller, self.now, self.dice);
+        self.decided(&asking, &command)
+    }
+
+    /// Applies one manifest as somebody who acts as a service account; answers how many events it left.
+    pub(crate) fn apply_all_as(&mut self, who: &Actor, account: &Actor, yaml: &str) -> Result<usize, Refusal> {
+        let manifest =
+            manifest::read(manifest::documents(yaml).expect("test YAML").remove(0)).map_err(Refusal::Invalid)?;
+        let mut then: Vec<AnyAction> = Vec::new();
+        if manifest.kind == Kind::McpToken {
+            let sha256 = Digest::sha256(&self.dice.to_be_bytes());
+            then.push(Box::new(McpTokenAction::Mint { sha256, prefix: "mcpctl_pat_test".to_owned() }));
+        }
+        let deed = Deed::Apply { body: manifest.body, mode: Mode::Upsert, expected: None, then };
+        let command = Command { kind: manifest.kind, name: manifest.name, project: manifest.project, deed };
+        self.command_as(who, account, &command).map(|decided| decided.drafts.len())
+    }
+
+    /// The same by somebody who acts as a service account.
+    pub(crate) fn command_as(
+        &mut self,
+        impersonator: &Actor,
+        account: &Actor,
+        command: &Command,
+    ) -> Result<Decided, Refusal> {
+        self.dice += 1;
+        self.now = self.now.plus_millis(1);
+        let asking = Asking { impersonator: Some(impersonator), ..Asking::by(account, self.now, self.dice) };
+        self.decided(&asking, command)
+    }
+
+    fn decided(&mut self, asking: &Asking<'_>, command: &Command) -> Result<Decided, Refusal> {
+        let decided = command::decide(&self.state, asking, command)?;
         for draft in &decided.drafts {
-            self.fold(draft, caller);
+            self.fold(draft, asking.actor(), asking.on_behalf_of());
         }
         Ok(decided)
     }
@@ -132,16 +163,17 @@ impl Town {
         self.now = at;
         let object = self.state.by_uid(uid).expect("the object is there").clone();
         let draft = command::due(&self.state, &object, at).expect("its event is due");
-        self.fold(&draft, &Actor::system("expiry"));
+        self.fold(&draft, &Actor::system("expiry"), None);
     }
 
-    fn fold(&mut self, draft: &Draft, actor: &Actor) {
+    fn fold(&mut self, draft: &Draft, actor: &Actor, on_behalf_of: Option<&Actor>) {
         let place = Place {
             seq: self.state.seq().next(),
             id: uuid::Uuid::nil(),
             at: self.now,
             prev: self.state.head(),
             actor,
+            on_behalf_of,
             request: None,
             reason: None,
         };

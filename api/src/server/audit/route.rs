@@ -13,6 +13,7 @@ use mcpctl_core::world::World as _;
 use tokio::sync::Semaphore;
 
 use super::{AuditQuery, RIGHT, read_entry};
+use crate::plane::AuditEntry;
 use crate::server::app::App;
 use crate::server::auth::Authenticated;
 use crate::server::clock;
@@ -42,7 +43,8 @@ async fn events(
     let verdict = decide(&*state, &caller.actor, &Ask::Operation(RIGHT), now.max(state.last_at()));
     let unavailable = |why: String| problem(StatusCode::SERVICE_UNAVAILABLE, "audit", "The audit log fails", why);
     // Recorded before anything is shown.
-    let entry = read_entry(&caller.actor, &query, &verdict, now);
+    let entry = read_entry(caller.credential(), &query, &verdict, now);
+    let entry = AuditEntry { on_behalf_of: caller.on_behalf_of().cloned(), ..entry };
     app.audit.append(entry).map_err(|error| unavailable(error.to_string()))?;
     if !verdict.allowed {
         let missing = Ask::Operation(RIGHT).to_string();

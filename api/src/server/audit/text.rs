@@ -58,6 +58,7 @@ fn texts(entry: &mut AuditEntry, each: &mut dyn FnMut(&mut String)) {
         kind,
         method,
         actor,
+        on_behalf_of,
         owner,
         token_sha: _,
         project,
@@ -78,5 +79,5 @@ fn texts(entry: &mut AuditEntry, each: &mut dyn FnMut(&mut String)) {
     } = entry;
     [kind, method, outcome].into_iter().for_each(&mut *each);
     [project, session, server, tool, rule, reason].into_iter().flatten().for_each(&mut *each);
-    [actor, owner].into_iter().flatten().for_each(|actor| each(&mut actor.name));
+    [actor, on_behalf_of, owner].into_iter().flatten().for_each(|actor| each(&mut actor.name));
 }

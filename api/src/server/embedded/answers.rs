@@ -2,7 +2,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use mcpctl_core::access::{Ask, Verb, covers, decide, effective};
+use mcpctl_core::access::{Ask, Verb, decide, effective, holds};
 use mcpctl_core::actor::{Actor, ActorKind};
 use mcpctl_core::ids::{Seq, Uid};
 use mcpctl_core::kinds::{Kind, McpToken, Project, Server, User};
@@ -72,7 +72,7 @@ pub(super) fn whoami(asked: &Asked, _: &Map<String, Value>) -> Result<Value, Str
     let status = object.and_then(|object| object.of::<McpToken>()).map(|(_, status)| status);
     let owner = status.and_then(|status| status.owner.clone());
     // What a token was given and its owner has lost is no right.
-    let holds = |permission: &_| owner.as_ref().is_none_or(|owner| covers(state, owner, permission).is_some());
+    let holds = |permission: &_| owner.as_ref().is_none_or(|owner| holds(state, owner.uid, permission).is_some());
     let grants = effective(state, actor.uid).into_iter().map(|grant| grant.permission).filter(holds);
     let rights: BTreeSet<String> = grants.map(|permission| permission.to_string()).collect();
     let groups = state.memberships(actor.uid).iter().filter_map(|member| state.by_uid(member.group));
@@ -84,6 +84,7 @@ pub(super) fn whoami(asked: &Asked, _: &Map<String, Value>) -> Result<Value, Str
         rights: rights.into_iter().collect(),
         expires_at: status.and_then(|status| status.expires_at),
         seq: state.seq(),
+        on_behalf_of: None,
         actor,
     };
     serde_json::to_value(me).map_err(|error| error.to_string())

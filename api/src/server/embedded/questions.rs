@@ -68,7 +68,14 @@ fn ask(asked: &Asked, question: Question, arguments: &Arguments) -> Result<Value
 /// The identity that asks. Its credential was checked where the call came in.
 fn caller(asked: &Asked) -> Result<Authenticated, String> {
     let actor: Actor = asked.caller()?;
-    Ok(Authenticated { actor, digest: Digest::default(), project: None, expires_at: None })
+    Ok(Authenticated {
+        actor,
+        impersonator: None,
+        digest: Digest::default(),
+        project: None,
+        expires_at: None,
+        at: crate::server::clock::now(),
+    })
 }
 
 /// What lives in a project is asked about in this one, unless another is named.

@@ -82,10 +82,13 @@ async fn whoami_tells_a_token_its_owner_its_project_and_what_it_may_do() {
 #[tokio::test]
 async fn a_right_that_the_owner_has_lost_is_none_of_the_tokens() {
     let tried = Tried::new().await;
+    let more = json!({ "kind": "rbac", "name": "more", "subjects": [{ "kind": "User", "name": MEMBER }],
+        "roleBindings": [{ "role": "delete", "resource": "mcptokens" }] });
+    tried.apply(more).await;
     let token = tried.token(MEMBER, "ci", "clone").await;
     let before = call(&tried, &token, "whoami", json!({})).await["structuredContent"]["rights"].clone();
-    assert_eq!(before, json!(["create mcptokens", "run projects/web", "view projects/web"]));
-    let fewer = json!({ "kind": "rbac", "name": "makers", "subjects": [], "roleBindings": [{ "role": "view", "resource": "users" }] });
+    assert_eq!(before, json!(["delete mcptokens", "run projects/web", "view projects/web"]));
+    let fewer = json!({ "kind": "rbac", "name": "more", "subjects": [], "roleBindings": [{ "role": "view", "resource": "users" }] });
     tried.apply(fewer).await;
     let after = call(&tried, &token, "whoami", json!({})).await["structuredContent"]["rights"].clone();
     assert_eq!(after, json!(["run projects/web", "view projects/web"]));

@@ -74,7 +74,7 @@ async fn once(app: &App, said: &Said) -> std::result::Result<(LoginAnswer, Arc<O
 }
 
 fn system(kind: Kind, name: Name, deed: Deed) -> Submission {
-    Submission { command: Command { kind, name, project: None, deed }, caller: Actor::system("oidc"), request: None }
+    Submission::of(Actor::system("oidc"), Command { kind, name, project: None, deed })
 }
 
 fn act(kind: Kind, name: &Name, action: AnyAction) -> Submission {

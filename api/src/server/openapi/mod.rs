@@ -24,6 +24,10 @@ pub fn document() -> Value {
     for (path, method, operation) in
         kinds::operations().into_iter().chain(fixed::operations()).chain(access::operations()).chain(past::operations())
     {
+        let mut operation = operation;
+        if takes_service_account(&path) {
+            parameters_of(&mut operation).push(parts::shared("serviceAccount"));
+        }
         let item = paths.entry(path).or_insert_with(|| json!({}));
         item[method] = operation;
     }
@@ -52,6 +56,19 @@ pub fn document() -> Value {
             "schemas": shapes::schemas(),
         },
     })
+}
+
+/// Everything that is asked by an identity, and not by a bearer alone or by nobody.
+fn takes_service_account(path: &str) -> bool {
+    let by_bearer = ["/view", "/watch", "/audit", "/mcp/proxy", "/introspect", "/auth/login", "/auth/logout"];
+    path.starts_with("/api/v1/") && !by_bearer.iter().any(|end| path.ends_with(end))
+}
+
+fn parameters_of(operation: &mut Value) -> &mut Vec<Value> {
+    if !operation["parameters"].is_array() {
+        operation["parameters"] = json!([]);
+    }
+    operation["parameters"].as_array_mut().expect("made one above")
 }
 
 static TEXT: LazyLock<Bytes> = LazyLock::new(|| serde_json::to_vec_pretty(&document()).unwrap_or_default().into());

@@ -74,6 +74,7 @@ pub(super) fn parameters() -> Value {
         "project": query("project", "string", "Project, for kinds that live in one."),
         "dryRun": query("dryRun", "boolean", "Decides and changes nothing."),
         "atLeast": { "name": "Mcpctl-At-Least", "in": "header", "description": "Answer from this seq or later; waits up to 500 ms, else 503.", "schema": { "type": "integer" } },
+        "serviceAccount": { "name": "X-Service-Account", "in": "header", "description": "Acts as this service account, by its rights; takes `run` on it or the operation `impersonate`. No token may.", "schema": { "type": "string" } },
         "requestId": { "name": "Mcpctl-Request-Id", "in": "header", "description": "Makes a retry harmless: 1 to 64 visible ASCII characters.", "schema": { "type": "string", "maxLength": 64 } },
         "ifMatch": { "name": "If-Match", "in": "header", "description": "The resourceVersion that was read; 409 when it has changed.", "schema": { "type": "string" } },
     })

@@ -58,7 +58,7 @@ fn basics() -> Vec<(&'static str, Value)> {
         (
             "Actor",
             object(&[
-                ("kind", one_of(&["system", "user", "serviceaccount", "mcptoken"])),
+                ("kind", one_of(&["system", "local", "user", "serviceaccount", "mcptoken"])),
                 ("uid", text()),
                 ("name", text()),
             ]),
@@ -123,6 +123,7 @@ fn identity() -> Vec<(&'static str, Value)> {
             "Me",
             object(&[
                 ("actor", actor.clone()),
+                ("onBehalfOf?", actor.clone()),
                 ("owner?", actor.clone()),
                 ("project?", text()),
                 ("identity?", shape("Identity")),
@@ -159,6 +160,7 @@ fn running() -> Vec<(&'static str, Value)> {
         ("kind", text()),
         ("method?", text()),
         ("actor?", shape("Actor")),
+        ("onBehalfOf?", shape("Actor")),
         ("owner?", shape("Actor")),
         ("tokenSha?", shape("Digest")),
         ("project?", text()),

@@ -97,46 +97,49 @@ fn subject(range: &Range<'_>, text: &str) -> Result<Uid> {
     Err(unknown_subject(range.now, range.caller, &subject))
 }
 
+/// An object that some event in between was about.
+struct Changed {
+    /// As it is after, or as it was last.
+    object: Arc<Object>,
+    was: Option<Arc<Object>>,
+    is: Option<Arc<Object>>,
+    last: Seq,
+}
+
 fn objects(range: &Range<'_>, changed: &BTreeSet<Uid>, wanted: &Wanted) -> (Vec<ObjectChange>, bool) {
     let (before, after) = (range.state.at(range.from.seq), range.state.at(range.to.seq));
-    let mut all = true;
-    let mut found: Vec<(Arc<Object>, Option<Arc<Object>>, Option<Arc<Object>>, Seq)> = Vec::new();
+    let (mut all, mut found) = (true, Vec::new());
     for uid in changed {
         let (was, is) = (before.by_uid(*uid).cloned(), after.by_uid(*uid).cloned());
         let Some(last) = range.state.seqs_of(*uid, range.from.seq, range.to.seq).last() else { continue };
         // What came and went in between is told as it was before its end.
         let in_between = || range.state.object_at(*uid, Seq(last.0 - 1));
         let Some(object) = is.clone().or_else(|| was.clone()).or_else(in_between) else { continue };
-        let versions = [&was, &is].into_iter().flatten().chain([&object]);
-        if !versions.into_iter().any(|version| wanted.object(version)) {
+        if ![&was, &is].into_iter().flatten().chain([&object]).any(|version| wanted.object(version)) {
             continue;
         }
         if may_view(range.now, range.caller, &object) {
-            found.push((object, was, is, last));
+            found.push(Changed { object, was, is, last });
         } else {
             all = false;
         }
     }
-    found.sort_by(|(a, ..), (b, ..)| (a.meta.kind, a.title()).cmp(&(b.meta.kind, b.title())));
+    found.sort_by_key(|changed| (changed.object.meta.kind, changed.object.title()));
     all &= found.len() <= OBJECTS_MAX;
     found.truncate(OBJECTS_MAX);
-    let rows = found.into_iter().filter_map(|(object, was, is, last)| row(range, &object, was, is, last));
-    (rows.collect(), all)
+    (found.into_iter().filter_map(|changed| changed.told(range)).collect(), all)
 }
 
-fn row(
-    range: &Range<'_>,
-    object: &Object,
-    was: Option<Arc<Object>>,
-    is: Option<Arc<Object>>,
-    last: Seq,
-) -> Option<ObjectChange> {
-    let change = match (&was, &is) {
-        (None, Some(_)) => "created",
-        (Some(_), Some(_)) => "changed",
-        (Some(_), None) => "removed",
-        (None, None) => "passed",
-    };
-    let changes = is.map(|is| history::changes(was.as_ref(), &is, range.to.at)).unwrap_or_default();
-    Some(ObjectChange { object: object.title(), change: change.to_owned(), last: range.turn(last)?, changes })
+impl Changed {
+    fn told(self, range: &Range<'_>) -> Option<ObjectChange> {
+        let Self { object, was, is, last } = self;
+        let change = match (&was, &is) {
+            (None, Some(_)) => "created",
+            (Some(_), Some(_)) => "changed",
+            (Some(_), None) => "removed",
+            (None, None) => "passed",
+        };
+        let changes = is.map(|is| history::changes(was.as_ref(), &is, range.to.at)).unwrap_or_default();
+        Some(ObjectChange { object: object.title(), change: change.to_owned(), last: range.turn(last)?, changes })
+    }
 }

@@ -9,7 +9,10 @@ use crate::plane::AuditEntry;
 use crate::server::testing::{ADMIN, MEMBER, Tried};
 
 fn reviewed(tried: &Tried, who: &str, pairs: &[(&str, &str)]) -> std::result::Result<Value, (u16, String)> {
-    let caller = Authenticated { actor: tried.user(who), digest: Digest::default(), project: None, expires_at: None };
+    let at = crate::server::clock::now();
+    let actor = tried.user(who);
+    let caller =
+        Authenticated { actor, impersonator: None, digest: Digest::default(), project: None, expires_at: None, at };
     let query = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let (state, usage) = (tried.published.load(), Usage::default());
     let seen = usage.known(&*tried.log, &tried.audit).unwrap();
@@ -146,7 +149,7 @@ async fn an_attestation_holds_until_more_is_given_and_is_known_with_its_reviewer
         project: None,
         deed: Deed::Act(Box::new(action)),
     };
-    let submission = crate::server::writer::Submission { command, caller: tried.user(MEMBER), request: None };
+    let submission = crate::server::writer::Submission::of(tried.user(MEMBER), command);
     assert!(tried.writer.submit(submission).await.is_err(), "who may not edit it may not attest it");
 }
 

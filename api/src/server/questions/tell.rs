@@ -161,6 +161,7 @@ impl Told<'_> {
         let named = self.world.by_uid(uid).and_then(|object| Subject::of(object)).map(|subject| subject.to_string());
         let kind = |actor: &Actor| match actor.kind {
             ActorKind::System => "System",
+            ActorKind::Local => "Local",
             ActorKind::User => "User",
             ActorKind::ServiceAccount => "ServiceAccount",
             ActorKind::McpToken => "McpToken",

@@ -7,7 +7,14 @@ use super::*;
 use crate::server::testing::{ADMIN, MEMBER, Tried};
 
 fn caller(tried: &Tried, name: &str) -> Authenticated {
-    Authenticated { actor: tried.user(name), digest: Digest::default(), project: None, expires_at: None }
+    Authenticated {
+        actor: tried.user(name),
+        impersonator: None,
+        digest: Digest::default(),
+        project: None,
+        expires_at: None,
+        at: crate::server::clock::now(),
+    }
 }
 
 /// The answer, or the status and detail of the refusal.
@@ -58,7 +65,10 @@ async fn a_yes_names_each_grant_with_who_gave_it_and_a_no_what_is_missing() {
         assert!(link["seq"].is_u64() && link["at"].is_string(), "{link}");
     }
     let brief = ask(&tried, MEMBER, Question::CanI, &VIEW_HIDDEN).await.unwrap();
-    assert_eq!((&brief["allowed"], &brief["via"], brief.get("chain")), (&json!(true), &json!([chain[1]["seq"]]), None));
+    assert_eq!(
+        (&brief["allowed"], &brief["via"], brief.get("chain")),
+        (&json!(true), &json!([chain[0]["seq"], chain[1]["seq"]]), None)
+    );
 }
 
 #[tokio::test]

@@ -84,7 +84,7 @@ impl<'w> Asked<'_, 'w> {
     /// That a subject may, if it may.
     pub(super) fn prove(&self, subject: Actor) -> Option<Proof<'w>> {
         let reason = match subject.kind {
-            ActorKind::System => Some(Reason::System),
+            ActorKind::System | ActorKind::Local => Some(Reason::System),
             ActorKind::User | ActorKind::ServiceAccount => self.of_subject(subject.uid),
             ActorKind::McpToken => self.of_token(subject.uid),
         };
@@ -130,7 +130,7 @@ pub(super) fn live(world: &dyn World, token: Uid, now: Timestamp) -> Option<(&Ac
 }
 
 impl Proof<'_> {
-    /// Seqs of the grants used, ascending: what the verdict says as `via`, but for the memberships.
+    /// Seqs of the grants used and of the memberships by which they are held, ascending: what the verdict says as `via`.
     #[must_use]
     pub fn via(&self) -> Vec<Seq> {
         let mut via = match &self.reason {
@@ -138,7 +138,9 @@ impl Proof<'_> {
             // A token that looks at itself uses no grant.
             Reason::Own { .. } if self.subject.kind == ActorKind::McpToken => Vec::new(),
             Reason::Own { seq } => vec![*seq],
-            Reason::Granted { grant, .. } => vec![grant.seq],
+            Reason::Granted { grant, through } => {
+                through.map(|member| member.seq).into_iter().chain([grant.seq]).collect()
+            }
             Reason::Token { grant, owner, .. } => [owner.via(), vec![grant.seq]].concat(),
         };
         via.sort_unstable();
@@ -159,7 +161,7 @@ impl Proof<'_> {
         };
         let enabled = || world.by_uid(uid).is_some_and(|object| is_person(object) && object.body.enabled());
         match &self.reason {
-            Reason::System => self.subject.kind == ActorKind::System,
+            Reason::System => self.subject.kind.is_unbound(),
             Reason::Own { .. } if self.subject.kind == ActorKind::McpToken => {
                 live(world, uid, now).is_some_and(|(_, project)| inside(project, ask)) && is_self(uid, ask)
             }

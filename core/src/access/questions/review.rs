@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::proof::Proof;
 use super::who_can::who_can;
 use crate::access::{Ask, Grant, ResourceName, Verb, covers, decide};
-use crate::actor::ActorKind;
 use crate::ids::Uid;
 use crate::kinds::{Kind, McpToken};
 use crate::object::Object;
@@ -48,7 +47,7 @@ pub fn holdings(world: &dyn World) -> Vec<Holding<'_>> {
 #[must_use]
 pub fn no_longer(world: &dyn World, holding: Holding<'_>, now: Timestamp) -> Option<NoLonger> {
     let Grant { grantor, permission, source, .. } = holding.grant;
-    if grantor.kind == ActorKind::System || *source == holding.holder.meta.uid {
+    if grantor.kind.is_unbound() || *source == holding.holder.meta.uid {
         return None;
     }
     let Some(object) = world.by_uid(grantor.uid) else { return Some(NoLonger::Gone) };

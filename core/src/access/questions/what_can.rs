@@ -178,7 +178,7 @@ pub fn what_can<'w>(world: &'w dyn World, subject: &Actor, now: Timestamp) -> Wh
     let obstacles = why_not(world, subject, &itself, now).obstacles.into_iter();
     let ended = obstacles.into_iter().find(|obstacle| !matches!(obstacle, Obstacle::NoGrant(_)));
     let held = match (&ended, subject.kind) {
-        (Some(_), _) | (None, ActorKind::System) => Vec::new(),
+        (Some(_), _) | (None, ActorKind::System | ActorKind::Local) => Vec::new(),
         (None, ActorKind::User | ActorKind::ServiceAccount) => of_subject(world, subject.uid),
         (None, ActorKind::McpToken) => of_token(world, subject, now),
     };

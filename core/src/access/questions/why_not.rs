@@ -87,7 +87,7 @@ pub fn why_not(world: &dyn World, subject: &Actor, ask: &Ask<'_>, now: Timestamp
     let verdict = decide(world, subject, ask, now);
     let obstacles = match subject.kind {
         _ if verdict.allowed => Vec::new(),
-        ActorKind::System => Vec::new(),
+        ActorKind::System | ActorKind::Local => Vec::new(),
         ActorKind::User | ActorKind::ServiceAccount => of_subject(world, subject, ask),
         ActorKind::McpToken => of_token(world, subject, ask, now),
     };
