@@ -10,6 +10,8 @@ use serde_json::{Map, Value};
 
 /// Seq of the state that an answer was made from.
 pub const REVISION: &str = "mcpctl-revision";
+/// The newest signed checkpoint: `<origin> <size> <root>`. An event is in every checkpoint whose size is its seq or more.
+pub const CHECKPOINT: &str = "mcpctl-checkpoint";
 /// The answer must be from this seq or later.
 pub const AT_LEAST: &str = "mcpctl-at-least";
 /// Makes a retry of a mutation harmless.
@@ -241,7 +243,7 @@ pub struct Status {
     pub version: String,
     /// Head of the log.
     pub seq: Seq,
-    /// `ok`, or `read-only` with a reason.
+    /// `ok`, or `read-only` or `altered` with a reason.
     pub log: String,
     /// Objects by kind, as far as the caller may see them.
     pub objects: std::collections::BTreeMap<String, usize>,
@@ -273,4 +275,13 @@ pub struct Instance {
     /// What went wrong last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+}
+
+/// Answer to `GET /log/config/consistency/<size>`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Consistency {
+    /// The signed checkpoint that the proof leads to.
+    pub checkpoint: String,
+    /// Hashes of the proof, base64 (RFC 6962, section 2.1.2).
+    pub proof: Vec<String>,
 }

@@ -11,8 +11,9 @@ use crate::time::Timestamp;
 /// 2: a header may have a `reason`.
 pub const RECORD_VERSION: u16 = 2;
 
-/// Most bytes a stored record may have. Larger payloads belong beside the log, under a commitment.
-pub const RECORD_BYTES_MAX: usize = 64 * 1024;
+/// Most bytes a stored record may have: what an entry of a bundle may have (C2SP tlog-tiles says its length in two bytes).
+/// Larger payloads belong beside the log, under a commitment.
+pub const RECORD_BYTES_MAX: usize = 64 * 1024 - 1;
 
 /// Most bytes of a reason.
 pub const REASON_BYTES_MAX: usize = 256;

@@ -2,6 +2,7 @@
 mod account;
 mod address;
 mod error;
+mod evidence;
 pub(crate) mod gateway_wire;
 mod objects;
 mod observe;

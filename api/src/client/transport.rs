@@ -140,6 +140,12 @@ impl Client {
         Ok(Answer { outcome, body })
     }
 
+    /// Sends, and reads the answer as it is.
+    pub(super) async fn bytes(&self, ask: Ask) -> Result<Vec<u8>, ClientError> {
+        let response = self.send(ask).await?;
+        self.within(self.body(response)).await
+    }
+
     /// Sends until there is an answer that is neither "later" nor "no connection".
     pub(super) async fn send(&self, ask: Ask) -> Result<Response, ClientError> {
         let mut waits = Waits::default();

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::audit::AuditLog;
 use super::effects::password::Passwords;
 use super::effects::sealed_store::SealedStore;
+use super::evidence::Evidence;
 use super::metrics::Metrics;
 use super::oidc::Provider;
 use super::plane_local::LocalPlane;
@@ -27,6 +28,8 @@ pub struct App {
     pub writer: Writer,
     /// The log's reading side.
     pub log: Arc<dyn LogReader>,
+    /// Tree, checkpoints and proofs of the log.
+    pub evidence: Arc<Evidence>,
     /// Values that may not enter the log.
     pub sealed: Arc<SealedStore>,
     /// Passwords.

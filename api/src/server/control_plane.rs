@@ -14,6 +14,7 @@ use super::clock::Clock;
 use super::data_folder::{self, FolderError};
 use super::effects::password::Passwords;
 use super::effects::sealed_store::{SealError, SealedStore};
+use super::evidence::{Evidence, EvidenceError};
 use super::plane_local::LocalPlane;
 use super::published::Published;
 use super::rate_limit::RateLimits;
@@ -43,6 +44,9 @@ pub enum OpenError {
     /// There is no way in for somebody at the machine.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
+    /// The evidence tree can't be used, or says that the log lacks records.
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
     /// A thread can't be started.
     #[error("can't start a thread")]
     Thread(#[source] std::io::Error),
@@ -77,7 +81,7 @@ impl ControlPlane {
     ) -> Result<Self, OpenError> {
         data_folder::prepare(data)?;
         let sealed = Arc::new(SealedStore::open(data)?);
-        let key = sealed.derive("mcpctl snapshot of the state 1");
+        let key = sealed.derive(snapshot::KEY);
         let snapshots = Arc::new(Snapshots::new(data.join("snapshot"), key, this_program()));
         let (log, state) = open_log(&data.join("log"), &snapshots)?;
         let recovery = Recovery::open(data)?;
@@ -88,6 +92,8 @@ impl ControlPlane {
         let audit = Arc::new(AuditLog::open(&data.join("audit"), sealed.derive("mcpctl audit arguments 1"))?);
         let published = Published::new(state).by_clock(clock);
         let reader = log.reader();
+        let origin = std::env::var("MCPD_LOG_ORIGIN").ok().filter(|origin| !origin.is_empty());
+        let evidence = Arc::new(Evidence::open(data, origin.as_deref(), reader.clone())?);
         let (writer, writer_thread) =
             Writer::start(around(Box::new(log)), published.clone()).map_err(OpenError::Thread)?;
         let fleet =
@@ -102,6 +108,7 @@ impl ControlPlane {
             limits: RateLimits::default(),
             metrics: metrics::Metrics::default(),
             log: reader,
+            evidence,
             published,
             writer,
             sealed,
@@ -140,6 +147,7 @@ impl ControlPlane {
         self.tasks.spawn(app.plane.clone().follow(stop.clone()));
         self.tasks.spawn(recovery.serve(app.clone(), stop.clone()));
         self.tasks.spawn(expire(app.clone(), stop.clone()));
+        self.tasks.spawn(app.evidence.clone().follow(app.published.clone(), stop.clone()));
         self.tasks.spawn(app.writer.clone().keep_writable(stop.clone()));
         self.tasks.spawn(snapshot::keep(self.snapshots.clone(), app.published.clone(), stop.clone()));
     }

@@ -90,7 +90,11 @@ async fn status(Shared(app): Shared<Arc<App>>, caller: Authenticated) -> axum::J
     axum::Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         seq: state.seq(),
-        log: broken.map_or_else(|| "ok".to_owned(), |why| format!("read-only: {why}")),
+        log: match (app.evidence.alarm(), broken) {
+            (Some(why), _) => format!("altered: {why}"),
+            (None, Some(why)) => format!("read-only: {why}"),
+            (None, None) => "ok".to_owned(),
+        },
         objects,
         instances: visible_instances(&app, &state, &caller),
     })

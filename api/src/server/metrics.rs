@@ -123,6 +123,16 @@ fn look(app: &App) -> Figures {
         Total("log_syncs", "Batches made durable since the start", total(&writer.syncs)),
         Total("log_append_seconds", "Time spent in append and sync since the start", total(&writer.append_us) / 1e6),
         Level("log_writable", "1 when the log takes writes", f64::from(u8::from(writer.broken.lock().is_none()))),
+        Level(
+            "log_signed",
+            "Size of the newest signed checkpoint",
+            app.evidence.newest().map_or(0, |signed| signed.checkpoint.size) as f64,
+        ),
+        Level(
+            "log_unaltered",
+            "0 when the log is not the one that was signed before",
+            f64::from(u8::from(app.evidence.alarm().is_none())),
+        ),
         Level("snapshot_age_seconds", "Time since the newest event that the published state holds", age),
         Level("objects", "Objects in the published state", state.len() as f64),
         Level("children", "Child processes that run", live_children() as f64),

@@ -11,6 +11,7 @@ pub mod control_plane;
 pub mod data_folder;
 pub mod effects;
 pub mod embedded;
+pub mod evidence;
 mod group;
 pub mod history;
 mod impersonation;

@@ -14,6 +14,7 @@ use axum::routing::get;
 use futures::{FutureExt as _, StreamExt as _};
 use mcpctl_core::ids::Seq;
 use mcpctl_core::world::World as _;
+use mcpctl_tlog::Checkpoint;
 use tokio::time::Instant;
 
 use super::app::App;
@@ -21,10 +22,10 @@ use super::auth::bearer;
 use super::problem::{Answer, not_found, problem, unauthorized};
 use super::watch::ForGateways;
 use super::{
-    apply_all, audit, impersonation, instances, limits, login, metrics, objects, oidc, openapi, pages, questions,
-    refusal_audit, replay, tokens, undo, watch,
+    apply_all, audit, evidence, impersonation, instances, limits, login, metrics, objects, oidc, openapi, pages,
+    questions, refusal_audit, replay, tokens, undo, watch,
 };
-use crate::wire::{AT_LEAST, REVISION};
+use crate::wire::{AT_LEAST, CHECKPOINT, REVISION};
 
 /// Most bytes of a request body; a manifest is small.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -46,6 +47,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(tokens::routes().layer(middleware::from_fn(impersonation::refused_here)))
         .merge(instances::routes())
         .merge(audit::routes())
+        .merge(evidence::routes())
         .merge(questions::routes())
         .merge(replay::routes())
         .merge(undo::routes())
@@ -82,7 +84,11 @@ async fn closed(request: Request, next: Next) -> Response {
 async fn health(Shared(app): Shared<Arc<App>>) -> Response {
     let state = app.published.load();
     let broken = app.writer.figures().broken.lock().clone();
-    let status = if broken.is_some() { "read-only" } else { "ok" };
+    let status = match (app.evidence.alarm(), broken) {
+        (Some(_), _) => "log-altered",
+        (None, Some(_)) => "read-only",
+        (None, None) => "ok",
+    };
     axum::Json(serde_json::json!({ "status": status, "seq": state.seq(), "version": env!("CARGO_PKG_VERSION") }))
         .into_response()
 }
@@ -131,15 +137,15 @@ fn in_time(body: Body) -> Body {
 async fn revision(Shared(app): Shared<Arc<App>>, request: Request, next: Next) -> Response {
     let wanted = match wanted(request.headers()) {
         Ok(wanted) => wanted,
-        Err(malformed) => return with_revision(malformed.into_response(), app.published.load().seq()),
+        Err(malformed) => return with_revision(&app, malformed.into_response(), app.published.load().seq()),
     };
     let before = match caught_up(&app, wanted).await {
         Ok(seq) => seq,
-        Err(behind) => return with_revision(behind, app.published.load().seq()),
+        Err(behind) => return with_revision(&app, behind, app.published.load().seq()),
     };
     let looks = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let response = next.run(request).await;
-    with_revision(response, if looks { before } else { app.published.load().seq() })
+    with_revision(&app, response, if looks { before } else { app.published.load().seq() })
 }
 
 /// The seq that a request asks for. One that can't be read is refused: the caller would believe that it was waited for.
@@ -167,9 +173,18 @@ async fn caught_up(app: &App, wanted: Option<Seq>) -> Result<Seq, Response> {
     Ok(app.published.load().seq())
 }
 
-fn with_revision(mut response: Response, seq: Seq) -> Response {
+/// The state that was answered from, and the newest checkpoint: an event of seq n is in every checkpoint of a size of n or
+/// more, so that whoever made a change knows which one to ask a proof of it against.
+fn with_revision(app: &App, mut response: Response, seq: Seq) -> Response {
     if let Ok(value) = HeaderValue::from_str(&seq.to_string()) {
         response.headers_mut().insert(REVISION, value);
+    }
+    let checkpoint = app.evidence.newest().map(|signed| {
+        let Checkpoint { origin, size, root } = &signed.checkpoint;
+        format!("{origin} {size} {root}")
+    });
+    if let Some(value) = checkpoint.and_then(|text| HeaderValue::from_str(&text).ok()) {
+        response.headers_mut().insert(CHECKPOINT, value);
     }
     response
 }

@@ -24,6 +24,9 @@ pub const EVERY_EVENTS: u64 = 50_000;
 /// At the end one is written when at least so many came: folding fewer takes no time.
 pub const AT_END_EVENTS: u64 = 1_000;
 
+/// What the key of snapshots is derived for.
+pub const KEY: &str = "mcpctl snapshot of the state 1";
+
 const MAGIC: &str = "mcpctl snapshot 1";
 const MAC_BYTES: usize = 32;
 const SUFFIX: &str = "snapshot";
@@ -74,6 +77,14 @@ impl Snapshots {
             }
         }
         None
+    }
+
+    /// The same, and changes nothing.
+    #[must_use]
+    pub fn peek(&self) -> Option<State> {
+        let mut found = self.files();
+        found.sort();
+        found.iter().rev().find_map(|path| self.read(path).ok())
     }
 
     /// Deletes all snapshots: the log says otherwise.

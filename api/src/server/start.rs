@@ -71,7 +71,7 @@ impl Resumed {
 
 #[cfg(test)]
 #[path = "../../benches/log/past.rs"]
-mod past;
+pub(crate) mod past;
 
 #[cfg(test)]
 mod tests {

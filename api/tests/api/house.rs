@@ -94,6 +94,13 @@ impl Ask<'_> {
         self.body("application/json", body.to_string())
     }
 
+    /// The body as it is, of an answer that is good.
+    pub async fn send_bytes(self) -> Vec<u8> {
+        let reply = self.request.send().await.unwrap();
+        assert_eq!(reply.status(), 200);
+        reply.bytes().await.unwrap().to_vec()
+    }
+
     pub async fn send(self) -> Reply {
         let response = self.house.http.execute(self.request.build().unwrap()).await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());

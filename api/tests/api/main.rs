@@ -3,6 +3,7 @@
 mod attacks;
 mod bad_input;
 mod crowd;
+mod evidence;
 mod hidden;
 mod house;
 mod impersonation;

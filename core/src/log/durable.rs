@@ -11,7 +11,7 @@ use super::catch_up::{self, CatchUp};
 use super::chain::{Chain, Link};
 use super::checked::Checked;
 use super::disk::{Disk, RealDisk};
-use super::journal::{Journal, JournalOptions, Sync};
+use super::journal::{self, Journal, JournalOptions, Sync};
 use super::journal_reader::JournalReader;
 use super::lock::DirLock;
 use super::pipeline::{self, Found};
@@ -66,22 +66,36 @@ impl DurableLog {
         let options = JournalOptions { sync: Sync::EachBatch, ..options.journal };
         let read = |each: &mut pipeline::EachEntry<'_>| Journal::open_locked(dir, lock, options, disk, each);
         let journal = pipeline::run(read, decode_after, &mut |found| {
-            let Found { seq, bytes, path, offset, hash, decoded } = found;
-            let decoded = decoded.map_err(|source| LogError::Record { seq, source })?;
-            let link = decoded.link();
-            chain.follow_link(seq, &link, hash).map_err(|error| LogError::Corrupt {
-                path: path.to_owned(),
-                offset,
-                what: error.to_string(),
-            })?;
-            catch_up.see(&link, bytes);
-            each(Checked { seq, bytes, hash, decoded })
+            let checked = checked(&mut chain, found)?;
+            catch_up.see(&checked.decoded.link(), checked.bytes);
+            each(checked)
         })?;
         let index = catch_up.finish(chain, &journal.reader())?;
         let reader =
             DurableReader { head: AtomicU64::new(chain.seq.0), journal: journal.reader(), index: RwLock::new(index) };
         Ok(Self { dir: dir.to_owned(), journal, chain, reader: Arc::new(reader) })
     }
+}
+
+/// Reads the log in `dir` from end to end, checked against checksums and the chain, without changing anything and without
+/// taking its lock. Answers seq and hash of the last record. Records after `decode_after` are decoded.
+///
+/// # Errors
+/// When it is newer, damaged or can't be read, or when `each` fails.
+pub fn verify(dir: &Path, decode_after: Seq, each: &mut EachRecord<'_>) -> Result<(Seq, Digest), LogError> {
+    let mut chain = Chain::default();
+    let read = |each: &mut pipeline::EachEntry<'_>| journal::verify(dir, each);
+    pipeline::run(read, decode_after, &mut |found| each(checked(&mut chain, found)?))?;
+    Ok((chain.seq, chain.hash))
+}
+
+/// A record that follows in the chain.
+fn checked<'a>(chain: &mut Chain, found: Found<'a>) -> Result<Checked<'a>, LogError> {
+    let Found { seq, bytes, path, offset, hash, decoded } = found;
+    let decoded = decoded.map_err(|source| LogError::Record { seq, source })?;
+    let followed = chain.follow_link(seq, &decoded.link(), hash);
+    followed.map_err(|error| LogError::Corrupt { path: path.to_owned(), offset, what: error.to_string() })?;
+    Ok(Checked { seq, bytes, hash, decoded })
 }
 
 impl EventLog for DurableLog {

@@ -9,6 +9,8 @@ mod disk_model;
 mod disk_tests;
 pub mod durable;
 mod frame;
+#[cfg(test)]
+mod golden_tests;
 pub mod journal;
 mod journal_reader;
 #[cfg(test)]

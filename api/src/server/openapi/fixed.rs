@@ -5,7 +5,7 @@ use super::parts::{ALWAYS, Operation, body, in_path, json_answer, list_of, query
 
 /// All of them.
 pub(super) fn operations() -> Vec<Operation> {
-    [identity(), vec![batch()], running(), gateways(), open()].concat()
+    [identity(), vec![batch()], running(), evidence(), gateways(), open()].concat()
 }
 
 fn operation(id: &str, tag: &str, summary: &str, parameters: Vec<Value>, good: Value, bad: &[&str]) -> Value {
@@ -181,6 +181,62 @@ fn running() -> Vec<Operation> {
     ]
 }
 
+fn evidence() -> Vec<Operation> {
+    let consistency = json_answer("The proof, and the checkpoint it leads to.", &shape("Consistency"));
+    let binary = |description: &str| json!({ "description": description, "content": { "application/octet-stream": { "schema": { "type": "string", "format": "binary" } } } });
+    let refused = [ALWAYS, &["400", "404"]].concat();
+    let of = |path: &str, id: &str, summary: &str, parameters: Vec<Value>, good: Value| {
+        (format!("/log/config{path}"), "get", operation(id, "evidence", summary, parameters, good, &refused))
+    };
+    let seq = || vec![in_path("seq", "Seq of an event.")];
+    let mut all = vec![
+        of(
+            "/checkpoint",
+            "log-checkpoint",
+            "The newest signed checkpoint.",
+            vec![],
+            text("A signed note.", "text/plain"),
+        ),
+        of("/key", "log-key", "The public key of the log.", vec![], text("A verifier key of a note.", "text/plain")),
+        of(
+            "/consistency/{size}",
+            "log-consistency",
+            "The proof that the log goes on from an earlier size.",
+            vec![in_path("size", "The earlier size.")],
+            consistency,
+        ),
+        of(
+            "/proof/{seq}",
+            "log-proof",
+            "The proof that an event is in the log; takes run:audit.",
+            seq(),
+            text("A tlog-proof@v1.", "text/plain"),
+        ),
+        of(
+            "/event/{seq}",
+            "log-event",
+            "An event as it is stored; takes run:audit.",
+            seq(),
+            binary("The stored bytes."),
+        ),
+    ];
+    let names = ["a", "b", "c", "d"];
+    for count in 1..=names.len() {
+        let path: String = names[..count].iter().map(|name| format!("/{{{name}}}")).collect();
+        let part = |name: &&str| in_path(name, "A part of the tile's number: `x001`, `234`, `067.p`, `8`.");
+        let level = in_path("level", "Level of the tile, or `entries`, which takes run:audit.");
+        let parameters = [level].into_iter().chain(names[..count].iter().map(part)).collect();
+        all.push(of(
+            &format!("/tile/{{level}}{path}"),
+            &format!("log-tile-{count}"),
+            "A tile of hashes, or a bundle of entries (C2SP tlog-tiles).",
+            parameters,
+            binary("Hashes, or entries."),
+        ));
+    }
+    all
+}
+
 fn gateways() -> Vec<Operation> {
     let project = || in_path("name", "Name of the project.");
     let view = json_answer("The project, as the caller may use it.", &shape("AdmittedView"));
@@ -282,7 +338,7 @@ fn ended(mut operation: Value) -> Value {
 }
 
 fn open() -> Vec<Operation> {
-    let health = json!({ "type": "object", "properties": { "status": { "enum": ["ok", "read-only"] }, "seq": shape("Seq"), "version": { "type": "string" } }, "required": ["status", "seq", "version"] });
+    let health = json!({ "type": "object", "properties": { "status": { "enum": ["ok", "read-only", "log-altered"] }, "seq": shape("Seq"), "version": { "type": "string" } }, "required": ["status", "seq", "version"] });
     let anybody = |id: &str, summary: &str, good: Value| {
         let mut operation = operation(id, "open", summary, vec![], good, &["503"]);
         operation["security"] = json!([]);

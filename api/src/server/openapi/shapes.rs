@@ -198,7 +198,14 @@ fn running() -> Vec<(&'static str, Value)> {
         ("objects", objects),
         ("instances", many(&shape("Instance"))),
     ]);
-    vec![("AuditEntry", object(&entry)), ("AuditItem", object(&item)), ("Instance", instance), ("Status", status)]
+    let consistency = object(&[("checkpoint", text()), ("proof", many(&text()))]);
+    vec![
+        ("Consistency", consistency),
+        ("AuditEntry", object(&entry)),
+        ("AuditItem", object(&item)),
+        ("Instance", instance),
+        ("Status", status),
+    ]
 }
 
 fn gateways() -> Vec<(&'static str, Value)> {

@@ -1,0 +1,128 @@
+//! Others' code judges our log: the Go project's `sumdb/note` and `sumdb/tlog`, and Python's `hashlib` and `cryptography`.
+//! Needs `golang-go` and `golang-golang-x-mod-dev` (Debian), and `cryptography` for Python; `.ci/run` sees to them.
+use std::path::Path;
+use std::process::{Command, Output};
+
+use mcpctl_core::ids::Seq;
+use mcpctl_tlog::{archive, proof_file};
+
+use super::export;
+use super::tests::House;
+
+/// Where Debian puts sources of Go packages.
+const GO_SOURCES: &str = "/usr/share/gocode";
+
+fn built(folder: &Path, name: &str, source: &[u8]) -> std::path::PathBuf {
+    let (file, program) = (folder.join(format!("{name}.go")), folder.join(name));
+    std::fs::write(&file, source).unwrap();
+    let mut go = Command::new("go");
+    go.args(["build", "-o"]).arg(&program).arg(&file).env("GO111MODULE", "off").env("GOPATH", GO_SOURCES);
+    let done = go.env("GOCACHE", Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/go-cache")).output();
+    let done = done.expect("go is installed: apt-get install golang-go golang-golang-x-mod-dev");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    program
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn exported(house: &mut House) -> tempfile::TempDir {
+    let to = tempfile::tempdir().unwrap();
+    house.close();
+    export(&house.path(), to.path()).unwrap();
+    house.reopen();
+    to
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn the_go_project_s_libraries_verify_our_log_and_refuse_one_that_was_changed() {
+    let tools = tempfile::tempdir().unwrap();
+    let program = built(tools.path(), "verify_log", include_bytes!("../../../../core/tlog/interop/verify_log.go"));
+    let mut house = House::with(300);
+    let key = house.level().key().as_str().to_owned();
+    let before = exported(&mut house);
+    house.append(400);
+    house.level();
+    let now = exported(&mut house);
+    let judge = |log: &Path, earlier: Option<&Path>| {
+        let earlier = earlier.map(|log| log.join("checkpoint"));
+        Command::new(&program).arg(log).arg(&key).args(earlier).output().unwrap()
+    };
+    for (log, earlier, size) in
+        [(&before, None, 300), (&now, None, 700), (&now, Some(&before), 700), (&now, Some(&now), 700)]
+    {
+        let output = judge(log.path(), earlier.map(|log| log.path()));
+        assert!(output.status.success(), "{}", said(&output));
+        assert_eq!(said(&output), format!("{size} entries\n"));
+    }
+    let refuses = |log: &Path, earlier: Option<&Path>, what: &str| {
+        let output = judge(log, earlier);
+        assert!(!output.status.success(), "{what} was accepted: {}", said(&output));
+    };
+    refuses(before.path(), Some(now.path()), "a log that is shorter than it was");
+    for (file, at) in [
+        ("tile/entries/000", 40),
+        ("tile/entries/002.p/188", 2),
+        ("tile/0/001", 9),
+        ("tile/1/000.p/2", 40),
+        ("checkpoint", 60),
+    ] {
+        flip(&now.path().join(file), at);
+        refuses(now.path(), None, file);
+        flip(&now.path().join(file), at);
+    }
+    assert!(judge(now.path(), None).status.success());
+    let cut = now.path().join("tile/entries/002.p/188");
+    let bundle = std::fs::read(&cut).unwrap();
+    std::fs::write(&cut, &bundle[..bundle.len() - 100]).unwrap();
+    refuses(now.path(), None, "a log without its last entries");
+    // The same key, other events: what somebody with the disk and the key could make.
+    let mut forged = House::forged(700);
+    std::fs::copy(house.path().join("log.key"), forged.path().join("log.key")).unwrap();
+    let forged = exported(&mut forged);
+    assert!(judge(forged.path(), None).status.success(), "it is a log by itself");
+    refuses(forged.path(), Some(before.path()), "a log that was chained again");
+    refuses(forged.path(), Some(now.path()), "a fork of the same size");
+}
+
+#[test]
+fn go_and_python_accept_a_proof_and_refuse_what_it_does_not_prove() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = House::with(300);
+    let evidence = house.level();
+    let (event, proof) = evidence.prove(Seq(271)).unwrap().unwrap();
+    let tar = proof_file::write(&event, "{}", &proof, evidence.key());
+    for (name, bytes) in archive::read(&tar).unwrap() {
+        std::fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    let go = built(folder.path(), "verify", &std::fs::read(folder.path().join("verify.go")).unwrap());
+    let judges: [(&str, &[&str]); 2] = [(go.to_str().unwrap(), &[]), ("python3", &["verify.py"])];
+    let other_key = House::with(1).level().key().as_str().to_owned();
+    for (program, arguments) in judges {
+        let judge = |event: &str, proof: &str, key: &str| {
+            let mut command = Command::new(program);
+            command.current_dir(folder.path()).args(arguments).args([event, proof, key]).output().unwrap()
+        };
+        let key = evidence.key().as_str();
+        let output = judge("event.record", "event.tlog-proof", key);
+        assert!(output.status.success(), "{program}: {}", said(&output));
+        let origin = evidence.key().origin();
+        assert_eq!(said(&output), format!("entry 270 is in the log {origin} of 300 entries\n"), "{program}");
+        assert!(!judge("event.record", "event.tlog-proof", &other_key).status.success(), "{program}: another key");
+        std::fs::copy(folder.path().join("event.record"), folder.path().join("changed")).unwrap();
+        flip(&folder.path().join("changed"), 100);
+        assert!(!judge("changed", "event.tlog-proof", key).status.success(), "{program}: another event");
+        let text = String::from_utf8(proof.to_bytes()).unwrap();
+        std::fs::write(folder.path().join("moved"), text.replace("index 270", "index 271")).unwrap();
+        assert!(!judge("event.record", "moved", key).status.success(), "{program}: another index");
+        std::fs::write(folder.path().join("grown"), text.replace("\n300\n", "\n301\n")).unwrap();
+        assert!(!judge("event.record", "grown", key).status.success(), "{program}: another size");
+    }
+}
