@@ -2,6 +2,8 @@
 pub mod access_wire;
 #[cfg(feature = "client")]
 pub mod client;
+pub mod cut;
+pub mod lease;
 #[cfg(feature = "client")]
 pub mod local;
 pub mod plane;

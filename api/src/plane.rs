@@ -7,10 +7,11 @@ use mcpctl_core::actor::Actor;
 use mcpctl_core::ids::{Digest, Seq, Uid};
 use mcpctl_core::kinds::{ToolFilter, ToolNames};
 use mcpctl_core::plaintext::Plaintext;
+use mcpctl_core::reach::Whose;
 use mcpctl_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio_util::sync::CancellationToken;
 
+use crate::cut::Cut;
 use crate::upstream::Sessions;
 
 /// A caller's bearer: a gateway has nothing else to show to the control plane, and it can be shown to nobody else.
@@ -113,8 +114,17 @@ pub struct Admission {
     pub seq: Seq,
     /// Events that made the grants which were used.
     pub via: Arc<[Seq]>,
-    /// Cancelled when the access is taken away: live streams and calls in flight end.
-    pub cut: CancellationToken,
+    /// Says when the access is over, and counts who is inside: live streams and calls in flight end with it.
+    pub cut: Cut,
+}
+
+impl Admission {
+    /// Whose access it is.
+    #[must_use]
+    pub fn whose(&self) -> Whose {
+        let owner = self.caller.owner.as_ref().map(|owner| owner.uid);
+        Whose { subject: self.caller.actor.uid, owner, project: self.project.uid }
+    }
 }
 
 /// Why a caller may not open a project. The text is fit for the caller.
@@ -225,6 +235,21 @@ pub struct AuditEntry {
 #[error("the audit log takes no entries: {0}")]
 pub struct AuditFailed(pub String);
 
+/// Figures of the word by which a gateway serves, since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WatchFigures {
+    /// Accesses that are held now.
+    pub held: u64,
+    /// Streams that began anew because something was missed.
+    pub resyncs: u64,
+    /// Accesses that ended because the control plane was not heard in time.
+    pub lapses: u64,
+    /// Calls and streams that a revocation ended.
+    pub cut: u64,
+    /// Calls and streams that a lapse ended.
+    pub lapsed: u64,
+}
+
 /// The control plane as a gateway sees it.
 #[async_trait]
 pub trait Plane: Send + Sync + 'static {
@@ -245,4 +270,9 @@ pub trait Plane: Send + Sync + 'static {
 
     /// Seq of the newest state that this gateway knows, for `/healthz`.
     fn seq(&self) -> Seq;
+
+    /// Figures of the word by which this gateway serves, for `/metrics`. All zero in the process that decides.
+    fn watch_figures(&self) -> WatchFigures {
+        WatchFigures::default()
+    }
 }

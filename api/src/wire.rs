@@ -20,6 +20,8 @@ pub const REQUEST_ID: &str = "mcpctl-request-id";
 pub const SERVICE_ACCOUNT: &str = "x-service-account";
 /// What became of a mutation: `created`, `changed`, `unchanged`, `deleted`.
 pub const OUTCOME: &str = "mcpctl-outcome";
+/// [`Fenced`] in JSON, on the answer to a change whose body is an object or a list.
+pub const FENCED: &str = "mcpctl-fenced";
 
 /// `application/problem+json` (RFC 9457), with fields and hints.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -222,6 +224,50 @@ pub struct Introspection {
     pub seq: Seq,
 }
 
+/// What was waited for before a change that takes access away was answered: nobody serves by it any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fenced {
+    /// Seq of the change.
+    pub seq: Seq,
+    /// Gateways that served by what was taken away.
+    pub gateways: u32,
+    /// Those that said that they have stopped.
+    pub acked: u32,
+    /// Milliseconds from the commit until the last of them said so.
+    pub acked_ms: u64,
+    /// Those that said nothing, and whose lease has run out.
+    pub lease_expired: u32,
+    /// Streams and calls of agents that were ended.
+    pub streams_closed: u64,
+    /// Milliseconds from the commit until nobody served any more.
+    pub took_ms: u64,
+}
+
+/// A gateway, as `get gateways` shows it. It has no identity: it is known by the stream that it opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gateway {
+    /// First characters of its stream's name.
+    pub name: String,
+    /// Version of its program.
+    pub version: String,
+    /// Where it comes from.
+    pub address: String,
+    /// `OPEN`, or `LOST` while its lease has not run out yet.
+    pub state: String,
+    /// Since when its stream is open.
+    pub since: Timestamp,
+    /// Seq up to which it has done all that it was told.
+    pub head: Seq,
+    /// Milliseconds for which it may serve without another word.
+    pub lease_ms: u64,
+    /// Callers whose access it holds.
+    pub tokens: usize,
+    /// Milliseconds for which it has owed a confirmation.
+    pub lag_ms: u64,
+}
+
 /// Answer to a delete or an action.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -230,6 +276,9 @@ pub struct Done {
     pub outcome: String,
     /// Seq of the last event that it caused, or of the state when nothing changed.
     pub seq: Seq,
+    /// How it became dead everywhere; nothing when that was not waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<Fenced>,
     /// Objects that changed with it, such as tokens revoked with their owner.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<String>,

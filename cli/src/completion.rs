@@ -68,7 +68,7 @@ impl ValueCompleter for Words {
             .find_map(|word| Noun::parse(&word.to_string_lossy()).ok())
         {
             Some(Noun::Kind(kind)) => starting_with(current, names(kind)),
-            Some(Noun::Instance) => Vec::new(),
+            Some(Noun::Instance | Noun::Gateway) => Vec::new(),
             None => nouns(&text),
         }
     }

@@ -5,6 +5,7 @@ mod failure;
 mod flags;
 mod format;
 mod home;
+mod log_seen;
 mod manifests;
 mod noun;
 mod oidc;

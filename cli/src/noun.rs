@@ -13,16 +13,23 @@ pub enum Noun {
     Kind(Kind),
     /// Running copies of servers, which are derived and never made by hand.
     Instance,
+    /// Gateways that have a stream, which have no identity.
+    Gateway,
 }
 
 /// Words for [`Noun::Instance`].
 const INSTANCE: [&str; 3] = ["instance", "instances", "inst"];
+/// Words for [`Noun::Gateway`].
+const GATEWAY: [&str; 3] = ["gateway", "gateways", "gw"];
 
 impl Noun {
     /// What a word means.
     pub fn parse(word: &str) -> Done<Self> {
         if INSTANCE.contains(&word.to_ascii_lowercase().as_str()) {
             return Ok(Self::Instance);
+        }
+        if GATEWAY.contains(&word.to_ascii_lowercase().as_str()) {
+            return Ok(Self::Gateway);
         }
         kind(word).map(Self::Kind)
     }

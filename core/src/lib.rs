@@ -11,6 +11,7 @@ pub mod manifest;
 pub mod name;
 pub mod object;
 pub mod plaintext;
+pub mod reach;
 pub mod read_back;
 pub mod record;
 pub mod ref_walk;

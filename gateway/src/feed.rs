@@ -46,6 +46,8 @@ pub(crate) async fn stream(context: &Context, wish: Wish) -> StreamEnd {
         return StreamEnd::TooMany;
     }
     let _open = Open::new(context, &listener);
+    // Whoever takes the access away waits until the stream has ended.
+    let Some(_inside) = context.admission.cut.enter() else { return StreamEnd::Cut };
     let unheard = Unheard::of(context.servers().len());
     tokio::select! {
         biased;

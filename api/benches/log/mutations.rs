@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mcpctl_api::server::published::Published;
+use mcpctl_api::server::revocation::{Hub, RevocationFigures};
 use mcpctl_api::server::writer::{Submission, Writer};
 use mcpctl_core::actor::Actor;
 use mcpctl_core::command::{Command, Deed, Mode};
@@ -19,7 +20,8 @@ use crate::{folder, median};
 pub fn run(writers: usize, long: Duration) -> Figures {
     let folder = folder();
     let log = DurableLog::open(folder.path(), OpenOptions::default(), &mut |_| Ok(())).unwrap();
-    let (writer, thread) = Writer::start(Box::new(log), Published::new(State::default())).unwrap();
+    let hub = Arc::new(Hub::new(&State::default(), RevocationFigures::default()));
+    let (writer, thread) = Writer::start(Box::new(log), Published::new(State::default()), hub).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let latencies: Vec<f64> = runtime.block_on(async {
         let until = Instant::now() + long;

@@ -1,13 +1,19 @@
-//! What goes between a gateway and the control plane: admissions, the lines of a watch, failures of servers.
+//! What goes between a gateway and the control plane: admissions, denials, conversations, failures of servers. The lines of
+//! a gateway's stream are in `stream_wire`.
 use mcpctl_core::ids::Seq;
 use serde::{Deserialize, Serialize};
 
+use super::stream_wire::{Anchor, Handle};
 use crate::plane::{Caller, Denial, ProjectView};
 use crate::upstream::UpstreamError;
 use crate::wire::Problem;
 
-/// Between two pings of a watch.
-pub(crate) const PING_MS: u64 = 200;
+/// Names the stream of the gateway that asks, so that what it is told of is held by that stream from the first moment.
+pub(crate) const STREAM: &str = "mcpctl-stream";
+/// Names the handle that the gateway has for what it asks about.
+pub(crate) const HANDLE: &str = "mcpctl-watch-handle";
+/// Names a place in the log, of which the answer shall say what is there.
+pub(crate) const SAW: &str = "mcpctl-saw";
 /// Whose conversation with a server it is: base64url of [`Conversation`] in JSON.
 pub(crate) const CONVERSATION: &str = "mcpctl-conversation";
 /// How a call is made: base64url of [`CallOptions`] in JSON.
@@ -17,47 +23,22 @@ pub(crate) const HANDSHAKE: &str = "mcpctl/handshake";
 /// Type of the event with which a stream says that the server failed; its data is a [`Failure`].
 pub(crate) const FAILED_EVENT: &str = "failed";
 
-/// `GET /projects/<p>/view`: the caller may open the project.
+/// `GET /projects/<p>/view`, the introspection of a gateway: the caller may open the project.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct AdmittedView {
     pub(crate) project: ProjectView,
     pub(crate) caller: Caller,
     pub(crate) via: Vec<Seq>,
     pub(crate) seq: Seq,
-}
-
-/// One line of `GET /projects/<p>/watch`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct WatchLine {
-    /// Seq of the state.
-    pub(crate) seq: Seq,
-    /// What happened.
-    #[serde(flatten)]
-    pub(crate) what: Happened,
-}
-
-/// What a line of a watch says.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub(crate) enum Happened {
-    /// Nothing; the stream is open for so long by the sender's clock.
-    #[serde(rename_all = "camelCase")]
-    Ping {
-        /// Milliseconds since the stream was asked for, as the sender saw it.
-        open_ms: u64,
-    },
-    /// What was admitted is not any more as it was: ask again.
-    Event,
-    /// The access has ended.
-    Cut {
-        /// Why.
-        denial: DenialWire,
-    },
-    /// Something may have been missed: ask again.
-    Resync,
-    /// Something that a later version says. Nothing is known to be unaffected.
-    #[serde(other)]
-    Unknown,
+    /// Good for learning what becomes of this access, and for nothing else.
+    pub(crate) watch_handle: Handle,
+    /// The stream that was named holds it already.
+    #[serde(default)]
+    pub(crate) held: bool,
+    /// What the log has at the place that was named; its end, when it ends before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) log: Option<Anchor>,
 }
 
 /// A denial that comes back as the same denial.
@@ -198,14 +179,6 @@ pub(crate) fn from_header<T: for<'de> Deserialize<'de>>(text: &str) -> Option<T>
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_of_a_watch_are_flat_and_unknown_ones_are_told_apart_from_pings() {
-        let line = WatchLine { seq: Seq(7), what: Happened::Ping { open_ms: 3 } };
-        assert_eq!(serde_json::to_string(&line).unwrap(), r#"{"seq":7,"kind":"ping","openMs":3}"#);
-        let later: WatchLine = serde_json::from_str(r#"{"seq":8,"kind":"quarantined","tool":"x"}"#).unwrap();
-        assert_eq!(later.what, Happened::Unknown);
-    }
 
     #[test]
     fn every_denial_comes_back_as_it_was() {

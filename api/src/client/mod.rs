@@ -9,14 +9,15 @@ mod observe;
 mod questions;
 mod remote_plane;
 mod replay;
+pub(crate) mod stream_wire;
 mod transport;
 mod undo;
 
 pub use address::{Address, InvalidAddress};
 pub use error::ClientError;
-pub use objects::{Applied, BATCH_MAX, Changed, Target, Write};
+pub use objects::{Applied, BATCH_MAX, Changed, Patience, Target, Write};
 pub use observe::{AuditFilter, AuditItem, Health, LogLines};
 pub use questions::{AccessQuestion, DiffQuestion, ReviewQuestion};
-pub use remote_plane::RemotePlane;
+pub use remote_plane::{ConnectError, RemotePlane};
 pub use transport::{Client, http_client};
 pub use undo::Undo;

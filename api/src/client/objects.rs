@@ -41,6 +41,16 @@ pub enum Write {
     DryRun,
 }
 
+/// What a change that takes access away is waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Patience {
+    /// Until it is dead everywhere.
+    #[default]
+    UntilDead,
+    /// Until it is recorded.
+    None,
+}
+
 /// Answer to a POST or PUT.
 #[derive(Clone, Debug)]
 pub struct Changed {
@@ -214,8 +224,11 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn revoke(&self, token: &Target) -> Result<Done, ClientError> {
-        let url = self.object_url(token, &["revoke"]);
+    pub async fn revoke(&self, token: &Target, patience: Patience) -> Result<Done, ClientError> {
+        let mut url = self.object_url(token, &["revoke"]);
+        if patience == Patience::None {
+            url.query_pairs_mut().append_pair("wait", "false");
+        }
         Ok(self.json(Ask::mutation(Method::POST, url, None)).await?.body)
     }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::transport::Ask;
 use super::{Client, ClientError};
 use crate::plane::AuditEntry;
-use crate::wire::{Instance, List, REVISION, Status};
+use crate::wire::{Gateway, Instance, List, REVISION, Status};
 
 /// Which audit events are asked for. Empty fields ask for all.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +51,14 @@ impl Client {
     /// See [`ClientError`].
     pub async fn status(&self) -> Result<Status, ClientError> {
         Ok(self.json(Ask::get(self.address().api(&["status"]))).await?.body)
+    }
+
+    /// Gateways that have a stream, for whoever may view everything.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn gateways(&self) -> Result<List<Gateway>, ClientError> {
+        Ok(self.json(Ask::get(self.address().api(&["gateways"]))).await?.body)
     }
 
     /// Running copies, of one server or of all.

@@ -17,6 +17,7 @@ use super::oidc::Provider;
 use super::plane_local::LocalPlane;
 use super::published::Published;
 use super::rate_limit::RateLimits;
+use super::revocation::Hub;
 use super::writer::Writer;
 use crate::upstream::Fleet;
 
@@ -40,6 +41,8 @@ pub struct App {
     pub fleet: Arc<Fleet>,
     /// What gateways ask, answered here.
     pub plane: Arc<LocalPlane>,
+    /// Who serves by what was granted, and is told when it is taken away.
+    pub hub: Arc<Hub>,
     /// When logins were last used.
     pub idle: Arc<IdleLogins>,
     /// The identity provider, when one was configured at the start.

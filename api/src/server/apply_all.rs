@@ -21,6 +21,7 @@ use super::json_body;
 use super::objects::{is_dry_run, outcome_word, request_id};
 use super::prepare::{self, Prepared};
 use super::problem::{Answer, Result, invalid, problem};
+use super::revocation::{self, Wait};
 use super::table;
 use super::writer::{Committed, Submission, WriteError};
 
@@ -61,6 +62,7 @@ async fn apply(
     let submissions = submissions(&caller, &manifests, actions, request.as_ref());
     let committed = prepare::complete(app.clone(), submissions, sealed).await;
     let committed = committed.map_err(|error| about(&manifests, error))?;
+    let fenced = revocation::fenced(&app.hub, Wait::of(&query, &headers), &committed).await?;
     let rows = manifests.iter().zip(&committed).zip(&tokens).map(|((manifest, committed), token)| {
         let new = committed.outcome == Outcome::Created && !committed.repeated;
         let mut row = row(manifest, committed.outcome, token.as_ref().filter(|_| new).map(|token| token.expose()));
@@ -69,7 +71,9 @@ async fn apply(
         }
         row
     });
-    Ok(answer(rows.collect(), &committed))
+    let mut response = answer(rows.collect(), &committed);
+    revocation::say(&mut response, fenced.as_ref());
+    Ok(response)
 }
 
 /// Reads `{"items": […]}`: every manifest, or all that is wrong with any.

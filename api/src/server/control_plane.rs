@@ -19,6 +19,7 @@ use super::plane_local::LocalPlane;
 use super::published::Published;
 use super::rate_limit::RateLimits;
 use super::recovery::{Recovery, RecoveryError};
+use super::revocation::Hub;
 use super::router::router;
 use super::snapshot::{self, Snapshots, this_program};
 use super::start::open_log;
@@ -90,12 +91,14 @@ impl ControlPlane {
             tracing::info!(shredded, "shredded sealed values that the log does not speak of");
         }
         let audit = Arc::new(AuditLog::open(&data.join("audit"), sealed.derive("mcpctl audit arguments 1"))?);
+        let metrics = metrics::Metrics::default();
+        let hub = Arc::new(Hub::new(&state, metrics.revocations.clone()));
         let published = Published::new(state).by_clock(clock);
         let reader = log.reader();
         let origin = std::env::var("MCPD_LOG_ORIGIN").ok().filter(|origin| !origin.is_empty());
         let evidence = Arc::new(Evidence::open(data, origin.as_deref(), reader.clone())?);
         let (writer, writer_thread) =
-            Writer::start(around(Box::new(log)), published.clone()).map_err(OpenError::Thread)?;
+            Writer::start(around(Box::new(log)), published.clone(), hub.clone()).map_err(OpenError::Thread)?;
         let fleet =
             Arc::new(Fleet::new(FleetLimits { work_folder: Some(data.join("work")), ..FleetLimits::default() }));
         let plane = Arc::new(LocalPlane::new(published.clone(), fleet.clone(), audit.clone()));
@@ -106,7 +109,8 @@ impl ControlPlane {
             oidc: std::sync::OnceLock::new(),
             stop: stop.clone(),
             limits: RateLimits::default(),
-            metrics: metrics::Metrics::default(),
+            metrics,
+            hub,
             log: reader,
             evidence,
             published,
@@ -144,7 +148,8 @@ impl ControlPlane {
         let (app, stop) = (&self.app, &self.stop);
         self.tasks.spawn(embedded::keep_registered(app.clone(), stop.clone()));
         self.tasks.spawn(reconcile::follow(app.clone(), stop.clone()));
-        self.tasks.spawn(app.plane.clone().follow(stop.clone()));
+        self.tasks.spawn(app.plane.clone().follow(app.hub.clone(), stop.clone()));
+        self.tasks.spawn(app.hub.clone().keep(stop.clone()));
         self.tasks.spawn(recovery.serve(app.clone(), stop.clone()));
         self.tasks.spawn(expire(app.clone(), stop.clone()));
         self.tasks.spawn(app.evidence.clone().follow(app.published.clone(), stop.clone()));

@@ -7,6 +7,7 @@ use mcpctl_core::command::{self, Asking, Command, Deed, Draft, Outcome, Place};
 use mcpctl_core::ids::{RequestId, Seq, Uid};
 use mcpctl_core::kinds::Kind;
 use mcpctl_core::object::Object;
+use mcpctl_core::reach::{Change, Reach, reach};
 use mcpctl_core::record::{Header, Record, StoredRecord};
 use mcpctl_core::refusal::{Refusal, Violation};
 use mcpctl_core::time::Timestamp;
@@ -26,6 +27,10 @@ pub(super) struct Group {
     state: State,
     clock: Clock,
     records: Vec<StoredRecord>,
+    /// For each command whose events may take access away: the seq of the last of them, and their reach.
+    reductions: Vec<(Seq, Reach)>,
+    /// The reach of the events of the command that is decided now.
+    reach: Reach,
     waiting: Vec<Waiting>,
 }
 
@@ -66,8 +71,9 @@ impl Group {
         Ok(Foreseen { committed, headers: headers.collect(), state: group.state })
     }
 
-    pub(super) const fn on(state: State, clock: Clock) -> Self {
-        Self { state, clock, records: Vec::new(), waiting: Vec::new() }
+    pub(super) fn on(state: State, clock: Clock) -> Self {
+        let (records, reductions, waiting) = (Vec::new(), Vec::new(), Vec::new());
+        Self { state, clock, records, reductions, reach: Reach::nothing(), waiting }
     }
 
     pub(super) fn records(&self) -> &[StoredRecord] {
@@ -76,6 +82,11 @@ impl Group {
 
     pub(super) const fn state(&self) -> &State {
         &self.state
+    }
+
+    /// What its commands may have taken away, to be told before anybody is answered.
+    pub(super) fn reductions(&mut self) -> Vec<(Seq, Reach)> {
+        std::mem::take(&mut self.reductions)
     }
 
     /// Tells everybody, once the records are durable.
@@ -118,9 +129,12 @@ impl Group {
             tracing::error!("deciding a command panicked; nothing of it was done");
             Err(WriteError::Bug)
         });
+        let reach = std::mem::take(&mut self.reach);
         if dry_run || answer.is_err() {
             self.state = state;
             self.records.truncate(records);
+        } else if !reach.is_nothing() {
+            self.reductions.push((self.state.seq(), reach));
         }
         self.waiting.push(Waiting { reply, answer, stands_on_records: !self.records.is_empty() });
     }
@@ -147,10 +161,15 @@ impl Group {
         let decided = command::decide(&self.state, &asking, &submission.command)?;
         let before = self.state.by_uid(decided.object).cloned();
         let also = self.others(&decided.drafts, decided.object, &submission.caller, now);
+        let earlier = std::mem::take(&mut self.reach);
         for draft in &decided.drafts {
             let why = Why { request: submission.request.as_ref(), reason };
             self.append(draft, &asking, why)?;
         }
+        // Whoever revokes what is revoked wants it dead all the same.
+        let again = decided.outcome == Outcome::Unchanged && matches!(submission.command.deed, Deed::Act(_));
+        let reduces = again || !self.reach.is_nothing();
+        self.reach.merge(earlier);
         Ok(Committed {
             outcome: decided.outcome,
             seq: self.state.seq(),
@@ -158,6 +177,7 @@ impl Group {
             before,
             also,
             repeated: false,
+            reduces,
         })
     }
 
@@ -184,7 +204,10 @@ impl Group {
         };
         let record = Record { header: draft.header(place), payload: draft.event.payload.clone() };
         let stored = record.store().map_err(|error| invalid("", error.to_string()))?;
-        self.state.fold(&record, stored.hash).map_err(|error| invalid("", error.to_string()))?;
+        let fold = self.state.fold(&record, stored.hash).map_err(|error| invalid("", error.to_string()))?;
+        let (before, after) = (fold.before.as_deref(), fold.after.as_deref());
+        let change = Change { kind: record.header.kind, event: &record.header.event, before, after };
+        self.reach.merge(reach(&self.state, &change));
         self.records.push(stored);
         Ok(())
     }
@@ -194,12 +217,16 @@ impl Group {
         let now = self.clock.now().max(self.state.last_at());
         let actor = Actor::system("expiry");
         for _ in 0..DUE_MAX {
-            let Some((_, uid)) = self.state.next_due().filter(|(at, _)| *at <= now) else { return };
-            let Some(draft) = self.due_draft(uid, now) else { return };
+            let Some((_, uid)) = self.state.next_due().filter(|(at, _)| *at <= now) else { break };
+            let Some(draft) = self.due_draft(uid, now) else { break };
             if let Err(error) = self.append(&draft, &Asking::by(&actor, now, 0), Why::default()) {
                 tracing::error!(%error, "an event that is due can't be appended");
-                return;
+                break;
             }
+        }
+        let reach = std::mem::take(&mut self.reach);
+        if !reach.is_nothing() {
+            self.reductions.push((self.state.seq(), reach));
         }
     }
 
@@ -246,7 +273,7 @@ fn as_it_was(state: &State, uid: Uid, first: Seq, last: Seq) -> Option<Committed
         (Some(_), Some(_)) => Outcome::Changed,
     };
     let object = after.or_else(|| before.clone());
-    Some(Committed { outcome, seq: last, object, before, also: Vec::new(), repeated: true })
+    Some(Committed { outcome, seq: last, object, before, also: Vec::new(), repeated: true, reduces: true })
 }
 
 /// Whether what was done is what is asked now.

@@ -25,6 +25,7 @@ use super::effects::{mint_token, password};
 use super::limits::too_many;
 use super::problem::{Result, problem, unauthorized};
 use super::rate_limit::Source;
+use super::revocation::{self, Wait};
 use super::writer::Submission;
 use super::{json_body, login_audit};
 use crate::wire::{Done, LoginAnswer, LoginRequest, Me};
@@ -111,7 +112,9 @@ async fn logout(Shared(app): Shared<Arc<App>>, caller: Authenticated) -> Result<
     let action = UserAction::CloseLogin { digest: caller.digest };
     let command = Command { kind: Kind::User, name, project: None, deed: Deed::Act(Box::new(action)) };
     let committed = app.writer.submit(Submission::of(caller.actor, command)).await?;
-    Ok(axum::Json(Done { outcome: "changed".to_owned(), seq: committed.seq, also: Vec::new() }).into_response())
+    let revocation = revocation::fenced(&app.hub, Wait::UntilDead, std::slice::from_ref(&committed)).await?;
+    let done = Done { outcome: "changed".to_owned(), seq: committed.seq, revocation, also: Vec::new() };
+    Ok(axum::Json(done).into_response())
 }
 
 async fn me(Shared(app): Shared<Arc<App>>, caller: Authenticated) -> axum::Json<Me> {

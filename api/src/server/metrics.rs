@@ -18,6 +18,7 @@ use prometheus_client::registry::Registry;
 
 use super::app::App;
 use super::clock;
+use super::revocation::RevocationFigures;
 use crate::upstream::live_children;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -41,11 +42,17 @@ struct Route {
 pub struct Metrics {
     requests: Family<Answered, Counter>,
     seconds: Family<Route, Histogram, fn() -> Histogram>,
+    /// Figures of revocation.
+    pub revocations: RevocationFigures,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { requests: Family::default(), seconds: Family::new_with_constructor(histogram) }
+        Self {
+            requests: Family::default(),
+            seconds: Family::new_with_constructor(histogram),
+            revocations: RevocationFigures::default(),
+        }
     }
 }
 
@@ -72,6 +79,7 @@ impl Metrics {
             "From the head of a request to the head of its answer",
             self.seconds.clone(),
         );
+        self.revocations.register(&mut registry);
         registry.register_collector(Box::new(now));
         let mut text = String::new();
         // Writing into a String does not fail.
@@ -115,6 +123,7 @@ fn write(encoder: &mut DescriptorEncoder, name: &str, help: &str, metric: &impl 
 fn look(app: &App) -> Figures {
     use Figure::{Level, Total};
     let (state, writer, audit) = (app.published.load(), app.writer.figures(), app.audit.figures());
+    let (streams, handles) = app.hub.held();
     let total = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed) as f64;
     let age = clock::now().since(state.last_at()) as f64 / 1e3;
     Figures(vec![
@@ -135,6 +144,8 @@ fn look(app: &App) -> Figures {
         ),
         Level("snapshot_age_seconds", "Time since the newest event that the published state holds", age),
         Level("objects", "Objects in the published state", state.len() as f64),
+        Level("gateways", "Streams of gateways that are open", streams as f64),
+        Level("watch_handles", "Accesses that gateways were told of", handles as f64),
         Level("children", "Child processes that run", live_children() as f64),
         Total("audit_entries", "Audit entries written since the start", audit.appended as f64),
         Total("audit_refused", "Audit entries that could not be written since the start", audit.failed as f64),

@@ -39,6 +39,7 @@ mod reconcile;
 pub mod recovery;
 mod refusal_audit;
 pub mod replay;
+pub mod revocation;
 pub mod router;
 pub mod snapshot;
 pub mod start;

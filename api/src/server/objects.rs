@@ -23,10 +23,11 @@ use super::auth::Authenticated;
 use super::point::Point;
 use super::prepare::Prepared;
 use super::problem::{Answer, Result, invalid};
+use super::revocation::{self, Wait};
 use super::target::{Target, may_view};
 use super::writer::{Committed, Submission};
 use super::{access, history, json_body, point, prepare, table};
-use crate::wire::{Done, OUTCOME, REQUEST_ID};
+use crate::wire::{Done, Fenced, OUTCOME, REQUEST_ID};
 
 /// Query of a request.
 type Queried = Query<HashMap<String, String>>;
@@ -120,6 +121,12 @@ pub(super) struct Call {
     pub target: Target,
     pub query: HashMap<String, String>,
     pub headers: HeaderMap,
+}
+
+impl Call {
+    fn wait(&self) -> Wait {
+        Wait::of(&self.query, &self.headers)
+    }
 }
 
 fn list(app: &App, caller: &Authenticated, target: &Target, query: &HashMap<String, String>) -> Result<Response> {
@@ -223,16 +230,21 @@ async fn write(call: &Call, mode: Mode, body: Bytes) -> Result<Response> {
     };
     let foreseen = app.writer.dry_run(submission(prepare::foreseen(app, &call.caller, &manifest)?)).await?;
     if is_dry_run(&call.query) || foreseen.repeated {
-        return Ok(written(app, &foreseen, None));
+        let fenced = match is_dry_run(&call.query) {
+            true => None,
+            false => revocation::fenced(&app.hub, call.wait(), std::slice::from_ref(&foreseen)).await?,
+        };
+        return Ok(written(app, &foreseen, None, fenced.as_ref()));
     }
     let Prepared { actions, token, sealed } = prepare::effects(app, &manifest, foreseen.outcome).await?;
     let committed = prepare::complete(app.clone(), vec![submission(actions)], vec![sealed]).await?;
+    let fenced = revocation::fenced(&app.hub, call.wait(), &committed).await?;
     let committed = committed.into_iter().next().ok_or(super::writer::WriteError::Busy)?;
     let raw = token.filter(|_| committed.outcome == Outcome::Created && !committed.repeated);
-    Ok(written(app, &committed, raw.as_ref().map(|raw| raw.expose())))
+    Ok(written(app, &committed, raw.as_ref().map(|raw| raw.expose()), fenced.as_ref()))
 }
 
-fn written(app: &App, committed: &Committed, token: Option<&str>) -> Response {
+fn written(app: &App, committed: &Committed, token: Option<&str>, fenced: Option<&Fenced>) -> Response {
     let status = if committed.outcome == Outcome::Created { StatusCode::CREATED } else { StatusCode::OK };
     let mut fields = committed.object.as_ref().map(|object| table::full(app, object)).unwrap_or_default();
     if let Some(token) = token {
@@ -241,6 +253,7 @@ fn written(app: &App, committed: &Committed, token: Option<&str>) -> Response {
     let mut response = (status, axum::Json(fields)).into_response();
     response.headers_mut().insert(OUTCOME, HeaderValue::from_static(outcome_word(committed.outcome)));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    revocation::say(&mut response, fenced);
     response
 }
 
@@ -249,12 +262,21 @@ async fn delete(call: &Call) -> Result<Response> {
     let state = call.app.published.load();
     match call.target.reachable(&state, &call.caller, Verb::Delete) {
         Ok(object) => finish(call, &object, Deed::Delete { expected }).await,
-        Err(refused) => repeated_deletion(call, &state)?.ok_or(refused),
+        Err(refused) => match repeated_deletion(call, &state)? {
+            Some(seq) => {
+                let fenced = match call.wait() {
+                    Wait::UntilDead => Some(call.app.hub.fence(seq).await?),
+                    Wait::Not => None,
+                };
+                Ok(done_answer(Outcome::Deleted, seq, Vec::new(), fenced))
+            }
+            None => Err(refused),
+        },
     }
 }
 
 /// A deletion that is retried finds nothing, and is answered as it was.
-fn repeated_deletion(call: &Call, state: &mcpctl_projections::State) -> Result<Option<Response>> {
+fn repeated_deletion(call: &Call, state: &mcpctl_projections::State) -> Result<Option<Seq>> {
     let done = request_id(&call.headers)?.and_then(|request| state.request(call.caller.credential().uid, &request));
     let (Some((first, last)), Ok(name)) = (done, call.target.parsed_name()) else { return Ok(None) };
     let uids = state.uids_named(call.target.kind, call.target.project_uid(state), &name);
@@ -262,7 +284,7 @@ fn repeated_deletion(call: &Call, state: &mcpctl_projections::State) -> Result<O
         let was_there = state.object_at(uid, Seq(first.0.saturating_sub(1))).is_some();
         was_there && state.object_at(uid, last).is_none()
     };
-    Ok(uids.into_iter().any(it).then(|| done_answer(Outcome::Deleted, last, Vec::new())))
+    Ok(uids.into_iter().any(it).then_some(last))
 }
 
 /// Does a command about an existing object and answers what became of it.
@@ -274,18 +296,19 @@ pub(super) async fn finish(call: &Call, object: &Object, deed: Deed) -> Result<R
         deed,
     };
     let submission = Submission::by(&call.caller, command, request_id(&call.headers)?);
-    let committed = if is_dry_run(&call.query) {
-        call.app.writer.dry_run(submission).await?
-    } else {
-        let mut all = prepare::complete(call.app.clone(), vec![submission], Vec::new()).await?;
-        all.pop().ok_or(super::writer::WriteError::Busy)?
-    };
-    Ok(done_answer(committed.outcome, committed.seq, committed.also))
+    if is_dry_run(&call.query) {
+        let foreseen = call.app.writer.dry_run(submission).await?;
+        return Ok(done_answer(foreseen.outcome, foreseen.seq, foreseen.also, None));
+    }
+    let mut all = prepare::complete(call.app.clone(), vec![submission], Vec::new()).await?;
+    let fenced = revocation::fenced(&call.app.hub, call.wait(), &all).await?;
+    let committed = all.pop().ok_or(super::writer::WriteError::Busy)?;
+    Ok(done_answer(committed.outcome, committed.seq, committed.also, fenced))
 }
 
-fn done_answer(outcome: Outcome, seq: Seq, also: Vec<String>) -> Response {
+fn done_answer(outcome: Outcome, seq: Seq, also: Vec<String>, revocation: Option<Fenced>) -> Response {
     let outcome = outcome_word(outcome);
-    let mut response = axum::Json(Done { outcome: outcome.to_owned(), seq, also }).into_response();
+    let mut response = axum::Json(Done { outcome: outcome.to_owned(), seq, revocation, also }).into_response();
     response.headers_mut().insert(OUTCOME, HeaderValue::from_static(outcome));
     response
 }

@@ -1,7 +1,7 @@
 //! What gateways ask, answered from the newest state in this process. Nothing is remembered beyond its seq.
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,10 +11,12 @@ use mcpctl_core::ids::{Digest, Seq, Uid};
 use mcpctl_core::kinds::{Kind, McpToken, Project, Server};
 use mcpctl_core::name::{Name, NameRule};
 use mcpctl_core::object::Object;
+use mcpctl_core::reach::{Effect, Reach, Whose};
 use mcpctl_core::time::Timestamp;
 use mcpctl_core::world::World;
 use mcpctl_projections::State;
 use parking_lot::RwLock;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::app::IdleLogins;
@@ -22,6 +24,8 @@ use super::audit::AuditLog;
 use super::audit::pin::pin;
 use super::auth::{Authenticated, authenticate, by_digest};
 use super::published::Published;
+use super::revocation::Hub;
+use crate::cut::Cut;
 use crate::plane::{Admission, AuditEntry, AuditFailed, Caller, CallerBearer, Denial, Plane, ProjectView, ServerView};
 use crate::upstream::{Fleet, Sessions};
 
@@ -30,14 +34,24 @@ use crate::upstream::{Fleet, Sessions};
 const ADMITTED_MAX: usize = 100_000;
 /// How often those are looked for whose time is over: the end of a login is no event.
 const LOOK_FOR_EXPIRED_EVERY: Duration = Duration::from_secs(1);
+/// How long those who were cut may take to stop before that is complained about.
+const STOPS_WITHIN: Duration = Duration::from_secs(5);
 
 /// An admission and the state that it was decided in: good for exactly that seq.
 struct Admitted {
     digest: Digest,
     project: String,
+    whose: Whose,
     admission: Admission,
     expires_at: Option<Timestamp>,
     last_used: Arc<AtomicU64>,
+}
+
+/// Who was cut, and whether anybody was reached at all.
+#[derive(Default)]
+struct WhoWasCut {
+    reached: bool,
+    cuts: Vec<Cut>,
 }
 
 /// The plane of this process.
@@ -48,6 +62,7 @@ pub struct LocalPlane {
     idle: Arc<IdleLogins>,
     admitted: RwLock<HashMap<(Digest, String), Arc<Admitted>>>,
     last_used: RwLock<HashMap<Uid, Arc<AtomicU64>>>,
+    gateway: AtomicBool,
 }
 
 impl LocalPlane {
@@ -61,6 +76,7 @@ impl LocalPlane {
             idle: Arc::default(),
             admitted: RwLock::default(),
             last_used: RwLock::default(),
+            gateway: AtomicBool::new(false),
         }
     }
 
@@ -76,54 +92,75 @@ impl LocalPlane {
         self.last_used.read().get(&token).map(|at| Timestamp::from_millis(at.load(Ordering::Relaxed)))
     }
 
-    /// Looks again at everybody who was admitted, and cuts those who would not be any more. Called for each newer state.
-    /// Nothing is locked while it decides; the others are decided anew when they come again.
-    pub fn cut_the_refused(&self) {
+    /// Agents are served in this process: it counts as a gateway when something is revoked.
+    pub fn serves_agents(&self) {
+        self.gateway.store(true, Ordering::Relaxed);
+    }
+
+    /// When a credential ends by itself.
+    pub(super) fn expires_at(&self, digest: &Digest) -> Option<Timestamp> {
+        let state = self.published.load();
+        by_digest(&state, *digest, Timestamp::default()).ok()?.expires_at
+    }
+
+    /// Looks again at those whom an event reaches, and cuts whoever would not be admitted any more, or is admitted to
+    /// something else. Nothing is locked while it decides; the others are decided anew when they come again.
+    fn cut_the_reached(&self, reach: &Reach) -> WhoWasCut {
         let state = self.published.load();
         let now = self.published.now().max(state.last_at());
-        self.cut_where(|entry| {
-            !by_digest(&state, entry.digest, now).is_ok_and(|who| open(&state, who, &entry.project, now).is_ok())
-        });
+        let all: Vec<Arc<Admitted>> = self.admitted.read().values().cloned().collect();
+        let reached = all.into_iter().filter_map(|entry| reach.effect_on(&entry.whose).map(|effect| (entry, effect)));
+        let reached: Vec<(Arc<Admitted>, Effect)> = reached.collect();
+        let over = |(entry, effect): &(Arc<Admitted>, Effect)| {
+            *effect == Effect::Cut || still_open(&state, entry.digest, &entry.project, now).is_err()
+        };
+        let cuts = self.cut(reached.iter().filter(|one| over(one)).map(|(entry, _)| entry.clone()).collect());
         self.last_used.write().retain(|token, _| state.by_uid(*token).is_some());
+        WhoWasCut { reached: !reached.is_empty(), cuts }
     }
 
     /// Cuts those whose credential's time is over.
     fn cut_the_expired(&self) {
         let now = self.published.now();
-        self.cut_where(|entry| entry.expires_at.is_some_and(|at| at <= now));
+        let all: Vec<Arc<Admitted>> = self.admitted.read().values().cloned().collect();
+        self.cut(all.into_iter().filter(|entry| entry.expires_at.is_some_and(|at| at <= now)).collect());
     }
 
-    fn cut_where(&self, over: impl Fn(&Admitted) -> bool) {
-        let all: Vec<Arc<Admitted>> = self.admitted.read().values().cloned().collect();
-        let ended: Vec<Arc<Admitted>> = all.into_iter().filter(|entry| over(entry)).collect();
+    fn cut(&self, ended: Vec<Arc<Admitted>>) -> Vec<Cut> {
         if ended.is_empty() {
-            return;
+            return Vec::new();
         }
         let mut admitted = self.admitted.write();
-        for entry in ended {
+        for entry in &ended {
             entry.admission.cut.cancel();
             let key = (entry.digest, entry.project.clone());
             if admitted.get(&key).is_some_and(|held| held.admission.cut.is_cancelled()) {
                 admitted.remove(&key);
             }
         }
+        ended.iter().map(|entry| entry.admission.cut.clone()).collect()
     }
 
-    /// Follows the newest state until the control plane stops.
-    pub async fn follow(self: Arc<Self>, stop: CancellationToken) {
-        let mut states = self.published.follow();
+    /// Does what the hub tells until the control plane stops: the same that a gateway elsewhere does with its stream, only
+    /// that no lease can run out here. What was told is done when the last call and the last stream have stopped.
+    pub async fn follow(self: Arc<Self>, hub: Arc<Hub>, stop: CancellationToken) {
+        let mut look = tokio::time::interval(LOOK_FOR_EXPIRED_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                changed = states.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    states.mark_unchanged();
+                (n, reach) = hub.here().next() => {
                     let plane = self.clone();
-                    let _ = tokio::task::spawn_blocking(move || plane.cut_the_refused()).await;
+                    let Ok(ended) = tokio::task::spawn_blocking(move || plane.cut_the_reached(&reach)).await else { return };
+                    let inside = ended.cuts.iter().map(Cut::inside).sum::<usize>() as u64;
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = all_stopped(&ended.cuts) => {}
+                    }
+                    let gateway = self.gateway.load(Ordering::Relaxed) && ended.reached;
+                    hub.done_here(n, gateway, if gateway { inside } else { 0 });
                 }
-                () = tokio::time::sleep(LOOK_FOR_EXPIRED_EVERY) => self.cut_the_expired(),
+                _ = look.tick() => self.cut_the_expired(),
             }
         }
     }
@@ -166,7 +203,8 @@ impl LocalPlane {
         }
         let admission = Admission { cut: known.unwrap_or_default(), ..admission };
         let (digest, project) = key.clone();
-        let entry = Admitted { digest, project, admission: admission.clone(), expires_at, last_used };
+        let whose = admission.whose();
+        let entry = Admitted { digest, project, whose, admission: admission.clone(), expires_at, last_used };
         admitted.insert(key, Arc::new(entry));
         Ok(admission)
     }
@@ -174,15 +212,36 @@ impl LocalPlane {
 
 type Decided = (Arc<Caller>, Arc<[Seq]>, Option<Timestamp>);
 
+/// Waits until nobody is inside any more. It takes as long as it takes: who waits for it has a limit.
+async fn all_stopped(cuts: &[Cut]) {
+    for cut in cuts {
+        while !cut.emptied(STOPS_WITHIN).await {
+            tracing::error!(inside = cut.inside(), "calls that were cut do not stop: this is a bug in mcpctl");
+        }
+    }
+}
+
 /// A live credential, or why it is none.
 fn identify(state: &State, bearer: &CallerBearer, now: Timestamp) -> Result<Authenticated, Denial> {
-    authenticate(state, bearer.expose(), now).map_err(|why| match why {
+    authenticate(state, bearer.expose(), now).map_err(not_live)
+}
+
+fn not_live(why: &'static str) -> Denial {
+    match why {
         "the token is revoked" => Denial::Ended("revoked"),
         "the token is expired" => Denial::Ended("expired"),
         "the token is unknown" => Denial::Ended("unknown"),
         "the user is disabled" => Denial::Ended("of a disabled user"),
         other => Denial::NotAToken(other),
-    })
+    }
+}
+
+/// Whether a credential that was admitted to a project before would be again.
+///
+/// # Errors
+/// Says why it would not.
+pub(super) fn still_open(state: &State, digest: Digest, project: &str, now: Timestamp) -> Result<(), Denial> {
+    open(state, by_digest(state, digest, now).map_err(not_live)?, project, now).map(drop)
 }
 
 /// The decision: a credential of this project, whose subject may run it. Pure in state and time.
@@ -260,8 +319,7 @@ impl LocalPlane {
         let name = Name::parse(NameRule::Label, project).map_err(|_| Denial::NoProject(project.to_owned()))?;
         let uid = state.by_name(Kind::Project, None, &name).map(|object| object.meta.uid);
         let view = uid.and_then(|uid| view_of(state, uid)).ok_or_else(|| Denial::NoProject(project.to_owned()))?;
-        let admission =
-            Admission { caller, project: Arc::new(view), seq: state.seq(), via, cut: CancellationToken::new() };
+        let admission = Admission { caller, project: Arc::new(view), seq: state.seq(), via, cut: Cut::new() };
         self.remember(key, admission, expires_at, now)
     }
 
@@ -325,7 +383,7 @@ mod tests {
                 admitted
             });
             tried.revoke(&name).await;
-            tried.plane.cut_the_refused();
+            tried.plane.cut_the_reached(&Reach::Everything);
             let admitted = comes.await.unwrap();
             assert!(admitted.iter().all(|admission| admission.cut.is_cancelled()), "round {round}");
         }

@@ -20,10 +20,11 @@ use tokio::time::Instant;
 use super::app::App;
 use super::auth::bearer;
 use super::problem::{Answer, not_found, problem, unauthorized};
+use super::revocation::ForStreams;
 use super::watch::ForGateways;
 use super::{
     apply_all, audit, evidence, impersonation, instances, limits, login, metrics, objects, oidc, openapi, pages,
-    questions, refusal_audit, replay, tokens, undo, watch,
+    questions, refusal_audit, replay, revocation, tokens, undo, watch,
 };
 use crate::wire::{AT_LEAST, CHECKPOINT, REVISION};
 
@@ -38,7 +39,8 @@ const PLAIN_BYTES_MAX: usize = 1024;
 
 /// Everything that the API port serves.
 pub fn router(app: Arc<App>) -> Router {
-    let for_gateways = ForGateways::new(app.plane.clone(), app.published.follow(), app.stop.clone());
+    let for_gateways = ForGateways::new(app.plane.clone(), app.hub.clone(), app.log.clone(), app.stop.clone());
+    let for_streams = ForStreams { hub: app.hub.clone(), log: app.log.clone(), stop: app.stop.clone() };
     Router::new()
         .merge(objects::routes())
         .merge(apply_all::routes())
@@ -49,6 +51,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(audit::routes())
         .merge(evidence::routes())
         .merge(questions::routes())
+        .merge(revocation::gateway_routes())
         .merge(replay::routes())
         .merge(undo::routes())
         .layer(middleware::from_fn_with_state(app.clone(), limits::per_principal))
@@ -67,6 +70,8 @@ pub fn router(app: Arc<App>) -> Router {
         })
         .layer(middleware::from_fn(pages::of_this_machine))
         .layer(middleware::from_fn(as_problem))
+        // It has no bearer, and its body ends when the gateway does.
+        .merge(revocation::stream_routes(for_streams))
         .layer(middleware::from_fn_with_state(app.clone(), metrics::count))
         .layer(middleware::from_fn_with_state(app.clone(), revision))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

@@ -19,6 +19,7 @@ use super::clock;
 use super::effects::mint_token;
 use super::plane_local::LocalPlane;
 use super::published::Published;
+use super::revocation::{Hub, RevocationFigures};
 use super::writer::{Committed, Submission, WriteError, Writer};
 use crate::plane::CallerBearer;
 use crate::upstream::{Fleet, FleetLimits};
@@ -27,6 +28,7 @@ use crate::upstream::{Fleet, FleetLimits};
 pub(crate) struct Tried {
     pub(crate) published: Published,
     pub(crate) writer: Writer,
+    pub(crate) hub: Arc<Hub>,
     pub(crate) log: Arc<dyn LogReader>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) audit: Arc<AuditLog>,
@@ -43,12 +45,13 @@ impl Tried {
     pub(crate) async fn new() -> Self {
         let (log, published) = (MemoryLog::default(), Published::new(State::default()));
         let reader = log.reader();
-        let (writer, _) = Writer::start(Box::new(log), published.clone()).unwrap();
+        let hub = Arc::new(Hub::new(&State::default(), RevocationFigures::default()));
+        let (writer, _) = Writer::start(Box::new(log), published.clone(), hub.clone()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let audit = Arc::new(AuditLog::open(folder.path(), [3; 32]).unwrap());
         let fleet = Arc::new(Fleet::new(FleetLimits::default()));
         let plane = Arc::new(LocalPlane::new(published.clone(), fleet.clone(), audit.clone()));
-        let tried = Self { published, writer, log: reader, fleet, audit, plane, _folder: folder };
+        let tried = Self { published, writer, hub, log: reader, fleet, audit, plane, _folder: folder };
         tried.fill().await;
         tried
     }

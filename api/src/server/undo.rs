@@ -27,6 +27,7 @@ use super::objects::{Call, is_dry_run, outcome_word};
 use super::point::Point;
 use super::problem::{Answer, Result, invalid, not_found, problem};
 use super::questions::blast::{Blast, of_foreseen};
+use super::revocation::{self, Wait};
 use super::target::{may, may_view};
 use super::writer::{Committed, Submission, WriteError};
 use super::{clock, history, prepare};
@@ -244,7 +245,7 @@ fn about(plan: &Plan, error: WriteError) -> Answer {
 
 /// Does it, if everything is still as it was when the plan was made. It goes on to its end when the caller hangs up.
 async fn carry_out(app: Arc<App>, caller: Authenticated, plan: Plan, reason: String) -> Result<Vec<Committed>> {
-    let titles = plan.clone();
+    let (titles, hub) = (plan.clone(), app.hub.clone());
     let work = async move {
         // Versions are stated when something changed meanwhile: then the command about it is refused, and so are all.
         let following = move |state: &State| submissions(&plan, &caller, !plan.fits(state));
@@ -255,5 +256,7 @@ async fn carry_out(app: Arc<App>, caller: Authenticated, plan: Plan, reason: Str
         result
     };
     let done = tokio::spawn(work).await.unwrap_or(Err(WriteError::NoAnswer));
-    done.map_err(|error| about(&titles, error))
+    let committed = done.map_err(|error| about(&titles, error))?;
+    revocation::fenced(&hub, Wait::UntilDead, &committed).await?;
+    Ok(committed)
 }

@@ -1,33 +1,31 @@
-//! What gateways ask with their callers' bearers: may this caller open this project, and tell me when that changes.
+//! What gateways ask with their callers' bearers: may this caller open this project, and write down what it did there.
 //!
 //! A gateway has no credential of its own, so all of this is about the caller whose bearer it shows.
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State as Shared};
+use axum::extract::{Path, State as Shared};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use mcpctl_core::ids::Seq;
-use mcpctl_core::world::World as _;
-use mcpctl_projections::State;
+use mcpctl_core::log::LogReader;
 use serde::Deserialize;
-use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use super::auth::bearer;
 use super::clock;
+use super::plane_local::LocalPlane;
 use super::problem::{Answer, problem, unauthorized};
-use crate::client::gateway_wire::{AdmittedView, DenialProblem, DenialWire, Happened, PING_MS, WatchLine};
-use crate::plane::{Admission, AuditEntry, CallerBearer, Denial, Plane, rule};
+use super::revocation::{About, Hub, Registered, anchor_at};
+use crate::client::gateway_wire::{AdmittedView, DenialProblem, HANDLE, SAW, STREAM};
+use crate::client::stream_wire::{Anchor, Handle};
+use crate::plane::{Admission, AuditEntry, CallerBearer, Denial, Plane as _, rule};
 use crate::wire::Done;
 
-/// A reader that lets a line wait for so long is cut: what it would read then is no news.
-const SLOW: Duration = Duration::from_secs(2);
+/// How often an introspection is decided anew because something was committed meanwhile.
+const DECIDE_AGAIN_MAX: usize = 64;
 /// Most entries of one request.
 const ENTRIES_MAX: usize = 100;
 /// Sorts of entries that a gateway writes.
@@ -38,16 +36,18 @@ const ENTRY_AGE_MS_MAX: u64 = 10 * 60 * 1000;
 /// What the routes for gateways need of the control plane.
 #[derive(Clone)]
 pub struct ForGateways {
-    pub(super) plane: Arc<dyn Plane>,
-    states: watch::Receiver<Arc<State>>,
+    pub(super) plane: Arc<LocalPlane>,
+    hub: Arc<Hub>,
+    log: Arc<dyn LogReader>,
     pub(super) stop: CancellationToken,
 }
 
 impl ForGateways {
-    /// The plane of this process, the newest state, and what ends open streams when the control plane stops.
+    /// The plane of this process, who is told when something is taken away, the log, and what ends open streams when the
+    /// control plane stops.
     #[must_use]
-    pub fn new(plane: Arc<dyn Plane>, states: watch::Receiver<Arc<State>>, stop: CancellationToken) -> Self {
-        Self { plane, states, stop }
+    pub fn new(plane: Arc<LocalPlane>, hub: Arc<Hub>, log: Arc<dyn LogReader>, stop: CancellationToken) -> Self {
+        Self { plane, hub, log, stop }
     }
 }
 
@@ -55,7 +55,6 @@ impl ForGateways {
 pub fn routes<S: Clone + Send + Sync + 'static>(parts: ForGateways) -> Router<S> {
     Router::new()
         .route("/api/v1/projects/{name}/view", get(view))
-        .route("/api/v1/projects/{name}/watch", get(follow))
         .route("/api/v1/projects/{name}/audit", post(record))
         .merge(super::mcp_proxy::routes())
         .with_state(parts)
@@ -77,133 +76,53 @@ pub(super) fn bearer_of(headers: &HeaderMap) -> Result<CallerBearer, Answer> {
     Ok(CallerBearer::new(raw.to_owned()))
 }
 
+/// The introspection of a gateway: may this caller open the project now, and the handle with which the gateway learns when
+/// that ends.
 async fn view(Shared(parts): Shared<ForGateways>, Path(project): Path<String>, headers: HeaderMap) -> Response {
     let bearer = match bearer_of(&headers) {
         Ok(bearer) => bearer,
         Err(refused) => return refused.into_response(),
     };
-    match parts.plane.admit(&bearer, &project).await {
-        Ok(admission) => axum::Json(shown(&admission)).into_response(),
-        Err(denial) => denied(&denial),
+    let named = |header: &str| headers.get(header).and_then(|value| value.to_str().ok()?.parse::<Handle>().ok());
+    for _ in 0..DECIDE_AGAIN_MAX {
+        let admission = match parts.plane.admit(&bearer, &project).await {
+            Ok(admission) => admission,
+            Err(denial) => return denied(&denial),
+        };
+        let about = About {
+            whose: admission.whose(),
+            digest: bearer.digest(),
+            project: admission.project.name.clone(),
+            expires_at: parts.plane.expires_at(&bearer.digest()),
+        };
+        match parts.hub.register(about, admission.seq, named(HANDLE), named(STREAM)) {
+            Registered::Told { handle, held } => {
+                let shown = AdmittedView { log: log(&parts, &headers), ..shown(&admission, handle, held) };
+                return axum::Json(shown).into_response();
+            }
+            Registered::Behind => {}
+            Registered::Full => return denied(&Denial::Unavailable("too many callers are watched".to_owned())),
+        }
     }
+    denied(&Denial::Unavailable("the state changes faster than it can be looked at".to_owned()))
 }
 
-fn shown(admission: &Admission) -> AdmittedView {
+fn shown(admission: &Admission, watch_handle: Handle, held: bool) -> AdmittedView {
     AdmittedView {
         project: (*admission.project).clone(),
         caller: (*admission.caller).clone(),
         via: admission.via.to_vec(),
         seq: admission.seq,
+        watch_handle,
+        held,
+        log: None,
     }
 }
 
-#[derive(Deserialize)]
-struct From {
-    from: Option<Seq>,
-}
-
-async fn follow(
-    Shared(parts): Shared<ForGateways>,
-    Path(project): Path<String>,
-    Query(From { from }): Query<From>,
-    headers: HeaderMap,
-) -> Response {
-    let opened = Instant::now();
-    let bearer = match bearer_of(&headers) {
-        Ok(bearer) => bearer,
-        Err(refused) => return refused.into_response(),
-    };
-    // Subscribed before the first look, so that nothing falls in between.
-    let mut states = parts.states.clone();
-    states.mark_unchanged();
-    let admission = match parts.plane.admit(&bearer, &project).await {
-        Ok(admission) => admission,
-        Err(denial) => return denied(&denial),
-    };
-    let mut ticks = interval_at(opened, Duration::from_millis(PING_MS));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let watcher = Watcher { from, opened, told: opened, states, ticks, bearer, project, admission, parts, over: false };
-    let lines = futures::stream::unfold(watcher, |mut watcher| async move {
-        let line = watcher.next().await?;
-        let mut text = serde_json::to_vec(&line).ok()?;
-        text.push(b'\n');
-        Some((Ok::<_, Infallible>(Bytes::from(text)), watcher))
-    });
-    ([(header::CONTENT_TYPE, "application/x-ndjson"), (header::CACHE_CONTROL, "no-store")], Body::from_stream(lines))
-        .into_response()
-}
-
-/// One stream: it is asked for a line whenever the reader has taken the one before.
-struct Watcher {
-    from: Option<Seq>,
-    opened: Instant,
-    told: Instant,
-    states: watch::Receiver<Arc<State>>,
-    ticks: tokio::time::Interval,
-    bearer: CallerBearer,
-    project: String,
-    admission: Admission,
-    parts: ForGateways,
-    over: bool,
-}
-
-impl Watcher {
-    async fn next(&mut self) -> Option<WatchLine> {
-        if self.over || self.told.elapsed() > SLOW {
-            return None;
-        }
-        let line = match self.from.take() {
-            Some(from) if from > self.admission.seq => self.line(self.admission.seq, Happened::Resync),
-            Some(from) if from < self.admission.seq => self.line(self.admission.seq, Happened::Event),
-            _ => self.wait().await?,
-        };
-        self.told = Instant::now();
-        Some(line)
-    }
-
-    async fn wait(&mut self) -> Option<WatchLine> {
-        loop {
-            tokio::select! {
-                biased;
-                () = self.parts.stop.cancelled() => return None,
-                changed = self.states.changed() => {
-                    changed.ok()?;
-                    self.states.mark_unchanged();
-                    if let Some(line) = self.look_again().await {
-                        return Some(line);
-                    }
-                }
-                _ = self.ticks.tick() => {
-                    let open_ms = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-                    return Some(self.line(self.admission.seq, Happened::Ping { open_ms }));
-                }
-            }
-        }
-    }
-
-    /// Decides anew. Whatever is not exactly as it was is told.
-    async fn look_again(&mut self) -> Option<WatchLine> {
-        match self.parts.plane.admit(&self.bearer, &self.project).await {
-            Ok(now) => {
-                let same = now.project == self.admission.project
-                    && now.caller == self.admission.caller
-                    && now.via == self.admission.via
-                    && !self.admission.cut.is_cancelled();
-                let seq = now.seq;
-                self.admission = now;
-                (!same).then(|| self.line(seq, Happened::Event))
-            }
-            Err(denial) => {
-                self.over = true;
-                let seq = self.states.borrow().seq();
-                Some(self.line(seq, Happened::Cut { denial: DenialWire::from(&denial) }))
-            }
-        }
-    }
-
-    const fn line(&self, seq: Seq, what: Happened) -> WatchLine {
-        WatchLine { seq, what }
-    }
+/// What the log has at the place that the gateway asks about.
+fn log(parts: &ForGateways, headers: &HeaderMap) -> Option<Anchor> {
+    let saw: Seq = headers.get(SAW)?.to_str().ok()?.parse().ok()?;
+    anchor_at(&*parts.log, saw)
 }
 
 #[derive(Deserialize)]
@@ -247,7 +166,8 @@ async fn record(
             return problem(status, "audit", "Not audited", failed.to_string()).into_response();
         }
     }
-    axum::Json(Done { outcome: "created".to_owned(), seq: parts.plane.seq(), also: Vec::new() }).into_response()
+    axum::Json(Done { outcome: "created".to_owned(), seq: parts.plane.seq(), revocation: None, also: Vec::new() })
+        .into_response()
 }
 
 /// Who it was is what the bearer says, not what the body says; when it was lies within what a gateway may have waited.

@@ -19,6 +19,7 @@ use super::auth::Authenticated;
 use super::group::Group;
 use super::process::chain;
 use super::published::Published;
+use super::revocation::Hub;
 
 /// How often a log that takes no writes is tried again.
 const RECOVER_EVERY: Duration = Duration::from_secs(1);
@@ -79,6 +80,8 @@ pub struct Committed {
     pub also: Vec<String>,
     /// It was done before, by the same request.
     pub repeated: bool,
+    /// It may have taken access away: it is not to be answered before that is dead everywhere.
+    pub reduces: bool,
 }
 
 /// Why a command was not done.
@@ -164,10 +167,10 @@ impl Writer {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start(log: Box<dyn EventLog>, published: Published) -> std::io::Result<(Self, WriterThread)> {
+    pub fn start(log: Box<dyn EventLog>, published: Published, hub: Arc<Hub>) -> std::io::Result<(Self, WriterThread)> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let figures = Arc::new(Figures::default());
-        let room = Room { log, published, figures: figures.clone() };
+        let room = Room { log, published, hub, figures: figures.clone() };
         let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || room.run(jobs))?;
         Ok((Self { queue, figures }, WriterThread { thread }))
     }
@@ -274,6 +277,7 @@ impl Writer {
 struct Room {
     log: Box<dyn EventLog>,
     published: Published,
+    hub: Arc<Hub>,
     figures: Arc<Figures>,
 }
 
@@ -295,7 +299,7 @@ impl Room {
         }
     }
 
-    fn commit(&mut self, group: Group) {
+    fn commit(&mut self, mut group: Group) {
         if group.records().is_empty() {
             return group.answer();
         }
@@ -309,6 +313,8 @@ impl Room {
         self.figures.events.fetch_add(group.records().len() as u64, Ordering::Relaxed);
         *self.figures.broken.lock() = None;
         self.published.publish(Arc::new(group.state().clone()));
+        let reductions = group.reductions();
+        self.hub.committed(group.state(), reductions);
         group.answer();
     }
 

@@ -1,8 +1,10 @@
 //! `~/.mcpctl`: which control planes there are, and how one is known to them.
 mod files;
+mod seen;
 mod store;
 
 pub use files::{Config, Context, Credential, Credentials};
+pub use seen::{Checkpoints, Seen};
 pub use store::{Home, write_whole};
 
 /// The context that `mcpctl up` writes.

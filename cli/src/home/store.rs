@@ -8,7 +8,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Config, Credentials};
+use super::{Checkpoints, Config, Credentials};
 use crate::failure::{Done, Failure, file};
 
 /// The folder with the user's contexts and credentials.
@@ -53,6 +53,19 @@ impl Home {
                 .hint(format!("chmod 600 {0}, and log in again if somebody else could have read it", path.display())));
         }
         Ok(self.read("credentials")?.unwrap_or_default())
+    }
+
+    /// What was seen of each control plane's log.
+    pub fn checkpoints(&self) -> Done<Checkpoints> {
+        Ok(self.read("checkpoints")?.unwrap_or_default())
+    }
+
+    /// Changes what is kept of them.
+    pub fn update_checkpoints(&self, change: impl FnOnce(&mut Checkpoints)) -> Done {
+        let _lock = self.lock()?;
+        let mut checkpoints = self.checkpoints()?;
+        change(&mut checkpoints);
+        self.write("checkpoints", &checkpoints)
     }
 
     /// Changes the contexts.

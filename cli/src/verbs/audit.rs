@@ -15,11 +15,17 @@ use crate::{completion, out};
 #[command(after_help = "\
 Examples:
   mcpctl audit events -p web --from 1h
+  mcpctl audit prove mcptoken/ci -p web -o proof.tar
+  mcpctl audit verify proof.tar
   mcpctl audit events --user alice@example.com --tool echo -o json
   mcpctl audit replay --from 7d")]
 pub enum Audit {
     /// Lists calls, refusals and logins, newest last
     Events(Box<Events>),
+    /// Writes a proof that an event is in the log, which anybody can check without this program
+    Prove(super::audit_prove::Prove),
+    /// Checks such a proof, without asking anybody
+    Verify(super::audit_prove::Verify),
     Replay(Box<Replay>),
 }
 
@@ -68,6 +74,8 @@ impl Audit {
         match self {
             Self::Events(events) => events.run(global).await,
             Self::Replay(replay) => replay.run(global).await,
+            Self::Prove(prove) => prove.run(global).await,
+            Self::Verify(verify) => verify.run(),
         }
     }
 }

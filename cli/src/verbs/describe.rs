@@ -54,6 +54,10 @@ impl Describe {
                     }
                     Noun::Instance if self.then.at.is_some() => return Err(no_past_instances()),
                     Noun::Instance => instance(&session, name).await?,
+                    Noun::Gateway => {
+                        return Err(Failure::usage("a gateway has no more to say than the list shows")
+                            .hint("mcpctl get gateways"));
+                    }
                 });
             }
         }

@@ -1,5 +1,5 @@
 //! `mcpctl get`: lists objects, or shows some by name.
-use mcpctl_api::wire::{Instance, TableRow};
+use mcpctl_api::wire::{Gateway, Instance, TableRow};
 use mcpctl_core::kinds::Kind;
 use mcpctl_core::resource::Scope;
 use serde_json::{Map, Value};
@@ -22,6 +22,7 @@ Examples:
   mcpctl get mcptokens -p web
   mcpctl get server everything -o yaml | mcpctl apply -f -
   mcpctl get instances
+  mcpctl get gateways              # what each holds, and how long its lease lasts
   mcpctl get rbac --at \"2 days ago\"
   mcpctl get server everything --at 1207 -o yaml")]
 pub struct Get {
@@ -47,6 +48,7 @@ impl Get {
                 Noun::Kind(kind) => self.objects(&session, kind, &named.names).await?,
                 Noun::Instance if self.then.at.is_some() => return Err(no_past_instances()),
                 Noun::Instance => instances(&session, &named.names, self.output).await?,
+                Noun::Gateway => gateways(&session, &named.names, self.output).await?,
             });
         }
         let between = match self.output {
@@ -174,6 +176,46 @@ async fn instances(session: &Session, names: &[String], output: Format) -> Done<
         Format::Yaml => format::yaml(&list.items),
         Format::Name => list.items.iter().map(|instance| format!("instance/{}\n", instance.name)).collect(),
     })
+}
+
+async fn gateways(session: &Session, names: &[String], output: Format) -> Done<String> {
+    let mut list = session.client.gateways().await?;
+    for name in names {
+        if !list.items.iter().any(|gateway| gateway.name == *name) {
+            let known: Vec<&str> = list.items.iter().map(|gateway| gateway.name.as_str()).collect();
+            return Err(crate::noun::unknown("gateway", name, &known));
+        }
+    }
+    list.items.retain(|gateway| names.is_empty() || names.contains(&gateway.name));
+    if list.items.is_empty() && output != Format::Json {
+        out::note("No gateways found. One is seen as soon as it has served somebody.");
+        return Ok(String::new());
+    }
+    Ok(match output {
+        Format::Table => gateway_table(&list.items).render(),
+        Format::Json => format::json(&list),
+        Format::Yaml => format::yaml(&list.items),
+        Format::Name => list.items.iter().map(|gateway| format!("gateway/{}\n", gateway.name)).collect(),
+    })
+}
+
+fn gateway_table(gateways: &[Gateway]) -> Table {
+    let now = format::now();
+    let mut table = Table::new(["NAME", "STATE", "VERSION", "ADDRESS", "HEAD", "LEASE", "TOKENS", "LAG", "AGE"]);
+    for gateway in gateways {
+        table.row(vec![
+            gateway.name.clone(),
+            gateway.state.clone(),
+            gateway.version.clone(),
+            gateway.address.clone(),
+            gateway.head.to_string(),
+            format!("{} ms", gateway.lease_ms),
+            gateway.tokens.to_string(),
+            format!("{} ms", gateway.lag_ms),
+            format::age(gateway.since, now),
+        ]);
+    }
+    table
 }
 
 /// Running copies as `get instances` and `status` show them.

@@ -30,6 +30,10 @@ impl Logs {
         let name = match self.name.split_once('/') {
             Some((noun, name)) => match Noun::parse(noun)? {
                 Noun::Instance | Noun::Kind(mcpctl_core::kinds::Kind::Server) => name,
+                Noun::Gateway => {
+                    return Err(Failure::usage("a gateway's log is on its own standard error")
+                        .hint("look there, or at `mcpctl audit tail`"));
+                }
                 Noun::Kind(other) => {
                     return Err(Failure::usage(format!("a {other} has no logs")).hint("servers and instances have"));
                 }

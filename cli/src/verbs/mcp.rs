@@ -32,7 +32,8 @@ impl Mcp {
         })?;
         // Here a reason can be told; in the middle of the protocol hardly anybody sees it.
         session.client.me().await?;
-        let plane = RemotePlane::connect(session.client.address().clone())?;
+        let plane =
+            RemotePlane::connect(session.client.address().clone()).map_err(|error| Failure::new(error.to_string()))?;
         let bearer = CallerBearer::new(bearer.expose().to_owned());
         let stop = CancellationToken::new();
         let signals = tokio::spawn(cancel_on_signal(stop.clone()));

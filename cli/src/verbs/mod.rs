@@ -3,6 +3,7 @@ mod apply;
 mod attach;
 mod attest;
 mod audit;
+mod audit_prove;
 mod audit_replay;
 mod can_i;
 mod completion;
@@ -14,6 +15,7 @@ mod diff;
 mod edit;
 mod get;
 mod history;
+mod log;
 mod login;
 mod logout;
 mod logs;
@@ -106,6 +108,8 @@ pub enum Verb {
     Test(test::Test),
     #[command(subcommand)]
     Audit(audit::Audit),
+    #[command(subcommand)]
+    Log(log::Log),
     Mcp(mcp::Mcp),
     Completion(completion::Completion),
 }
@@ -150,6 +154,7 @@ impl Verb {
             Self::Test(verb) => verb.run().await,
             Self::Mcp(verb) => verb.run(global).await,
             Self::Audit(verb) => verb.run(global).await,
+            Self::Log(verb) => verb.run(global).await,
             Self::Completion(verb) => verb.run(),
         }
     }

@@ -128,6 +128,7 @@ async fn serve(
 ) -> Done {
     let stop = control.stopping();
     let plane = control.app().plane.clone();
+    plane.serves_agents();
     let faces = async {
         tokio::join!(
             control.serve(api),

@@ -5,6 +5,7 @@ mod agents;
 mod bad_input;
 mod conformance;
 mod crash;
+mod evidence;
 mod lifecycle;
 mod oidc;
 mod openapi;

@@ -1,7 +1,7 @@
 //! C9: no command may leave nobody who can administer. Looked at in the state after the batch, whatever the command was.
 //!
 //! An administrator is a person who can sign in and holds two rights, directly or through groups: `edit rbac`, on every
-//! object of it, and the operation `bind`. From these two every other right can be given (docs/decisions/0012). A service
+//! object of it, and the operation `bind`. From these two every other right can be given (docs/decisions/0016). A service
 //! account is none: nobody comes in as one without a person behind it.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -42,6 +42,7 @@ pub(super) fn record(v: u16, seq: Seq, prev: Digest, object: u128, payload: &[u8
         project: None,
         actor: Actor::system("test"),
         on_behalf_of: None,
+        reason: None,
         request: None,
         authz: Authz { at: Seq(seq.0 - 1), mode: AuthzMode::System, via: Vec::new() },
         prev,

@@ -1,6 +1,7 @@
 //! `mcplocal`: the gateway as a process of its own. It holds no credential: each request brings its caller's.
 use std::error::Error;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -34,6 +35,10 @@ struct Serve {
     /// Where the control plane is.
     #[arg(long, env = "MCPLOCAL_MCPD_URL")]
     mcpd_url: Address,
+    /// Folder in which the last place in the control plane's log is remembered, so that a log that was cut off or forked is
+    /// refused after a restart too. Without it that is remembered as long as the gateway runs.
+    #[arg(long, env = "MCPLOCAL_CACHE_DIR", value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
     /// Address to listen on.
     #[arg(long, env = "MCPLOCAL_HTTP_HOST", default_value = "127.0.0.1")]
     host: IpAddr,
@@ -68,7 +73,7 @@ impl Serve {
         let listener = TcpListener::bind((host, port)).await.map_err(|error| {
             format!("can't listen on {host}:{port}: {error}; choose another with --port (or MCPLOCAL_HTTP_PORT)")
         })?;
-        let plane = RemotePlane::connect(self.mcpd_url)?;
+        let plane = RemotePlane::connect_remembering(self.mcpd_url, self.cache_dir.as_deref())?;
         eprintln!("mcplocal serves http://{}", listener.local_addr()?);
         let options = Options { hosts: self.hosts, origins: self.origins, ..Options::default() };
         let stop = CancellationToken::new();

@@ -1,11 +1,11 @@
 //! A request that may be made, and the one function that makes it.
 use std::sync::Arc;
 
+use mcpctl_api::cut::Cut;
 use mcpctl_api::plane::{Admission, rule};
 use mcpctl_api::upstream::{Call, CallSink, Reply, Session, SessionKey, Sessions, UpstreamError};
 use mcpctl_core::ids::Uid;
 use serde_json::value::RawValue;
-use tokio_util::sync::CancellationToken;
 
 use super::resolved::{Resolved, Target};
 
@@ -14,7 +14,7 @@ use super::resolved::{Resolved, Target};
 pub struct Authorized {
     server: Uid,
     call: Call,
-    cut: CancellationToken,
+    cut: Cut,
 }
 
 /// Why a request is not made. The caller is told no more than that there is no such thing.
@@ -86,6 +86,7 @@ impl Authorized {
     /// # Errors
     /// When the server can't be reached, or the access is taken away meanwhile.
     pub(crate) async fn open(&self, sessions: &dyn Sessions, key: &SessionKey) -> Result<Arc<dyn Session>, Unanswered> {
+        let _inside = self.cut.enter().ok_or(Unanswered::Cut)?;
         tokio::select! {
             biased;
             () = self.cut.cancelled() => Err(Unanswered::Cut),
@@ -111,6 +112,8 @@ impl Authorized {
 /// When the server does not answer, or the access is taken away.
 pub async fn send(authorized: Authorized, session: &dyn Session, sink: Arc<dyn CallSink>) -> Result<Reply, Unanswered> {
     let Authorized { call, cut, .. } = authorized;
+    // Whoever takes the access away waits until this has ended: nothing is on its way to a server after that.
+    let _inside = cut.enter().ok_or(Unanswered::Cut)?;
     tokio::select! {
         biased;
         () = cut.cancelled() => Err(Unanswered::Cut),
@@ -159,7 +162,7 @@ mod tests {
             project: Arc::new(project),
             seq: Seq(1),
             via: [].into(),
-            cut: CancellationToken::new(),
+            cut: Cut::new(),
         }
     }
 
@@ -185,7 +188,7 @@ mod tests {
     }
 
     /// A server that answers at the very moment at which the access is taken away.
-    struct TooLate(CancellationToken, Handshake);
+    struct TooLate(Cut, Handshake);
 
     #[async_trait::async_trait]
     impl Session for TooLate {

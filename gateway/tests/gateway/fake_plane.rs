@@ -4,20 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use mcpctl_api::cut::Cut;
 use mcpctl_api::plane::{Admission, AuditEntry, AuditFailed, Caller, CallerBearer, Denial, Plane, ProjectView};
 use mcpctl_api::upstream::{Session, SessionKey, Sessions, UpstreamError};
 use mcpctl_core::actor::{Actor, ActorKind};
 use mcpctl_core::ids::{Digest, Seq, Uid};
 use mcpctl_core::token::{PAT_PREFIX, RANDOM_BYTES, encode};
 use parking_lot::Mutex;
-use tokio_util::sync::CancellationToken;
 
 use crate::fake_server::FakeServer;
 
 /// A token that the plane knows.
 struct Known {
     caller: Arc<Caller>,
-    cut: CancellationToken,
+    cut: Cut,
     denial: Option<Denial>,
 }
 
@@ -62,7 +62,7 @@ impl FakePlane {
         let actor = Actor { kind: ActorKind::McpToken, uid, name: format!("token-{number}") };
         let sha = digest(&token(number));
         let caller = Arc::new(Caller { actor, owner: None, token_sha: Some(sha) });
-        self.known.lock().insert(sha, Known { caller, cut: CancellationToken::new(), denial: None });
+        self.known.lock().insert(sha, Known { caller, cut: Cut::new(), denial: None });
     }
 
     /// Takes the access of a token away.

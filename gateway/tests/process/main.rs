@@ -1,5 +1,8 @@
 //! `mcplocal serve` as a process of its own, beside a control plane that it reaches over HTTP and holds no credential for.
 #![allow(clippy::unwrap_used)]
+mod revocations;
+mod rig;
+
 use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Child, Command, Stdio};
@@ -36,6 +39,12 @@ impl Mcplocal {
     }
 }
 
+impl Mcplocal {
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
 impl Drop for Mcplocal {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -51,11 +60,15 @@ async fn modern(address: &str, token: &str, method: &str, more: Value) -> (u16, 
     }});
     let name = more.get("name").and_then(Value::as_str).map(str::to_owned);
     params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let mut request = reqwest::Client::builder()
-        .no_proxy()
-        .timeout(Duration::from_secs(30))
-        .build()
-        .unwrap()
+    static CLIENT: std::sync::LazyLock<reqwest::Client> = std::sync::LazyLock::new(|| {
+        reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(30))
+            .pool_max_idle_per_host(0)
+            .build()
+            .unwrap()
+    });
+    let mut request = CLIENT
         .post(format!("{address}/projects/default/mcp"))
         .bearer_auth(token)
         .header("accept", "application/json, text/event-stream")
@@ -64,10 +77,12 @@ async fn modern(address: &str, token: &str, method: &str, more: Value) -> (u16, 
     if let Some(name) = name {
         request = request.header("mcp-name", name);
     }
-    let answer =
-        request.json(&json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params })).send().await.unwrap();
+    let request = request.json(&json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }));
+    // A connection that is reset is a refusal too.
+    let Ok(answer) = request.send().await else { return (0, Value::Null) };
     let status = answer.status().as_u16();
-    (status, serde_json::from_str(&answer.text().await.unwrap()).unwrap_or_default())
+    let Ok(text) = answer.text().await else { return (0, Value::Null) };
+    (status, serde_json::from_str(&text).unwrap_or_default())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -181,19 +181,18 @@ fn the_turn_is_the_last_one_also_when_a_right_came_and_went_several_times() {
 }
 
 #[test]
-fn a_server_that_a_project_takes_in_is_a_right_of_its_tokens() {
+fn a_server_that_a_project_lets_go_and_takes_in_again_is_a_right_of_its_tokens() {
     let mut town = town();
     let a = town.user("a@example.com");
+    let with = "kind: project\nname: p\nservers: [s]\n";
+    town.apply_all(&system(), with).unwrap();
     town.apply_all(&a, "kind: mcptoken\nname: t\nproject: p\nrbac: clone\n").unwrap();
-    let from = town.state.seq();
-    town.apply_all(&system(), "kind: project\nname: p\nservers: [s]\n").unwrap();
-    let (before, after) = (town.state.at(from), town.state.at(town.state.seq()));
-    let told = lines(&between(&town.state, &before, &after));
-    assert_eq!(told, ["McpToken:p/t +run servers/s".to_owned()].into());
-    let (from, to) = (town.state.at(town.state.seq()).seq(), town.state.seq());
-    town.apply_all(&system(), "kind: project\nname: p\n").unwrap();
-    let (before, after) = (town.state.at(from), town.state.at(Seq(to.0 + 1)));
-    assert_eq!(lines(&between(&town.state, &before, &after)), ["McpToken:p/t -run servers/s".to_owned()].into());
+    for (project, told) in [("kind: project\nname: p\n", "-"), (with, "+")] {
+        let from = town.state.seq();
+        town.apply_all(&system(), project).unwrap();
+        let (before, after) = (town.state.at(from), town.state.at(town.state.seq()));
+        assert_eq!(lines(&between(&town.state, &before, &after)), [format!("McpToken:p/t {told}run servers/s")].into());
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod matrix;
 mod past;
 mod policy;
 mod questions;
+mod reach;
 mod reference;
 mod replay;
 mod sign_in;

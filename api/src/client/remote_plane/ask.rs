@@ -1,15 +1,34 @@
 //! Requests to the control plane, each with the bearer of the caller that it is about.
 use mcpctl_core::ids::Seq;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use url::Url;
 
 use super::super::Address;
-use super::super::gateway_wire::{AdmittedView, CONVERSATION, Conversation, DenialProblem, to_header};
+use super::super::gateway_wire::{
+    AdmittedView, CONVERSATION, Conversation, DenialProblem, HANDLE, SAW, STREAM, to_header,
+};
+use super::super::stream_wire::Handle;
 use crate::plane::{AuditEntry, CallerBearer, Denial};
 
 /// Most bytes of an answer that is no stream.
 pub(super) const ANSWER_BYTES_MAX: usize = 32 << 20;
+
+/// What an introspection names, so that what it tells is held from the first moment.
+pub(super) struct Named {
+    pub(super) stream: Option<Handle>,
+    pub(super) handle: Option<Handle>,
+    /// A place in the log, of which the answer shall say what is there.
+    pub(super) saw: Option<Seq>,
+}
+
+/// What came of opening a stream.
+pub(super) enum Opening {
+    Open(Response),
+    /// None of the handles is known.
+    Unknown,
+    Failed,
+}
 
 /// Knows the way.
 pub(super) struct Asker {
@@ -52,21 +71,45 @@ impl Asker {
     }
 
     /// Whether the caller may open the project.
-    pub(super) async fn view(&self, bearer: &CallerBearer, project: &str) -> Result<AdmittedView, Denial> {
+    pub(super) async fn view(
+        &self,
+        bearer: &CallerBearer,
+        project: &str,
+        named: Named,
+    ) -> Result<AdmittedView, Denial> {
         let url = self.address.api(&["projects", project, "view"]);
-        let response = self.request(Method::GET, url, bearer).send().await.map_err(|error| unavailable(&error))?;
+        let mut request = self.request(Method::GET, url, bearer);
+        for (name, value) in [(STREAM, named.stream), (HANDLE, named.handle)] {
+            if let Some(mut value) = value.and_then(|value| HeaderValue::from_str(&value.to_string()).ok()) {
+                value.set_sensitive(true);
+                request = request.header(name, value);
+            }
+        }
+        if let Some(Seq(saw)) = named.saw {
+            request = request.header(SAW, saw);
+        }
+        let response = request.send().await.map_err(|error| unavailable(&error))?;
         let response = allowed(response).await?;
         let bytes = body(response).await.map_err(Denial::Unavailable)?;
         serde_json::from_slice(&bytes)
             .map_err(|_| Denial::Unavailable("its answer can't be read; are both of the same version?".to_owned()))
     }
 
-    /// The stream of what happens to the caller's access.
-    pub(super) async fn watch(&self, bearer: &CallerBearer, project: &str, from: Seq) -> Result<Response, Denial> {
-        let mut url = self.address.api(&["projects", project, "watch"]);
-        url.query_pairs_mut().append_pair("from", &from.to_string());
-        let response = self.request(Method::GET, url, bearer).send().await.map_err(|error| unavailable(&error))?;
-        allowed(response).await
+    /// Opens the stream on which is told what becomes of all that is held. It carries nobody's bearer.
+    pub(super) async fn stream(&self, body: reqwest::Body) -> Opening {
+        let url = self.address.api(&["gateways", "stream"]);
+        match self.http.post(url).header(CONTENT_TYPE, "application/x-ndjson").body(body).send().await {
+            Ok(response) if response.status().is_success() => Opening::Open(response),
+            Ok(response) if response.status() == StatusCode::UNAUTHORIZED => Opening::Unknown,
+            Ok(response) => {
+                tracing::warn!(status = %response.status(), "the control plane opens no stream");
+                Opening::Failed
+            }
+            Err(error) => {
+                tracing::debug!(error = root_cause(&error), "the control plane can't be reached");
+                Opening::Failed
+            }
+        }
     }
 
     /// Records an entry.

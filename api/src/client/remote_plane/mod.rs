@@ -1,17 +1,21 @@
 //! The control plane from afar: what a gateway asks, asked over HTTP with the caller's bearer and nothing else.
 //!
-//! Nothing is remembered by time. What was admitted is served only while a stream says that it still holds (`lease.rs`);
-//! without one, every call asks, within a limit, and when there is no answer the caller is turned away.
+//! Nothing is remembered by time. What was admitted is served only while the control plane says that it still holds, on one
+//! stream for all callers (`stream.rs`); without that word every call asks, within a limit, and when there is no answer the
+//! caller is turned away.
 mod ask;
 mod events;
-mod follow;
-mod lease;
+mod figures;
+mod memory;
 mod sessions;
+mod stream;
 #[cfg(test)]
 mod tests;
+mod views;
 mod way;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,22 +23,24 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mcpctl_core::ids::{Digest, Seq, Uid};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Address, ClientError, http_client};
-use crate::plane::{Admission, AuditEntry, AuditFailed, CallerBearer, Denial, Plane};
+use crate::lease::Boottime;
+use crate::plane::{Admission, AuditEntry, AuditFailed, CallerBearer, Denial, Plane, WatchFigures};
 use crate::upstream::{SessionKey, Sessions};
 use ask::Asker;
-use follow::Follow;
+use figures::Figures;
+use memory::LogMemory;
 use sessions::{RemoteSession, RemoteSessions};
+use views::Views;
 
 /// How long an answer to an admission may take.
 const ASK_LIMIT: Duration = Duration::from_millis(300);
 /// How long the control plane may take to write an audit entry.
 const RECORD_LIMIT: Duration = Duration::from_secs(5);
-/// Most pairs of caller and project that are followed; beyond that the one that was quiet longest is let go.
-const FOLLOWED_MAX: usize = 1024;
 
 type Pair = (Digest, String);
 
@@ -44,9 +50,26 @@ pub struct RemotePlane {
     shared: Arc<Shared>,
 }
 
+/// A plane that can't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// TLS can't be set up.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// What is remembered of the control plane's log can't be read.
+    #[error("can't read what is remembered of the control plane's log; see MCPLOCAL_CACHE_DIR")]
+    Memory(#[source] std::io::Error),
+}
+
 struct Shared {
     ask: Asker,
-    followed: Mutex<HashMap<Pair, Arc<Follow>>>,
+    views: Mutex<Views>,
+    /// There is something to hold that the stream does not hold, or the other way round.
+    changed: Notify,
+    /// There is another lease to be watched.
+    installed: Notify,
+    memory: LogMemory,
+    figures: Figures,
     conversations: Mutex<HashMap<(Digest, Uid, SessionKey), Arc<RemoteSession>>>,
     newest: AtomicU64,
     tasks: TaskTracker,
@@ -54,29 +77,46 @@ struct Shared {
 }
 
 impl RemotePlane {
-    /// A plane at an address. Nothing is asked before a caller comes: there is no credential to ask with.
+    /// A plane at an address. Nothing is asked before a caller comes: there is no credential to ask with. To be called
+    /// within a runtime: it owns tasks, which [`Self::shutdown`] joins.
     ///
     /// # Errors
     /// When TLS can't be set up.
-    pub fn connect(address: Address) -> Result<Self, ClientError> {
-        let shared = Shared {
+    pub fn connect(address: Address) -> Result<Self, ConnectError> {
+        Self::connect_remembering(address, None)
+    }
+
+    /// The same, with a folder in which the last place in the log is remembered over restarts.
+    ///
+    /// # Errors
+    /// When TLS can't be set up, or what is remembered can't be read.
+    pub fn connect_remembering(address: Address, folder: Option<&Path>) -> Result<Self, ConnectError> {
+        let memory = LogMemory::open(folder, &address).map_err(ConnectError::Memory)?;
+        let shared = Arc::new(Shared {
             ask: Asker::new(http_client(&address)?, address),
-            followed: Mutex::default(),
+            views: Mutex::default(),
+            changed: Notify::new(),
+            installed: Notify::new(),
+            memory,
+            figures: Figures::default(),
             conversations: Mutex::default(),
             newest: AtomicU64::new(0),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
-        };
-        Ok(Self { shared: Arc::new(shared) })
+        });
+        shared.tasks.spawn(stream::keep(shared.clone()));
+        shared.tasks.spawn(stream::watch_leases(shared.clone()));
+        Ok(Self { shared })
     }
 
-    /// Ends every stream, cuts everybody who was admitted, and waits for the tasks.
+    /// Ends the stream, cuts everybody who was admitted, and waits for the tasks.
     pub async fn shutdown(&self) {
         self.shared.stop.cancel();
-        self.shared.followed.lock().drain().for_each(|(_, follow)| follow.end());
+        self.shared.views.lock().end_all();
         self.shared.conversations.lock().clear();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
+        self.shared.memory.keep();
     }
 }
 
@@ -85,69 +125,58 @@ impl Shared {
         self.newest.fetch_max(seq.0, Ordering::AcqRel);
     }
 
-    /// Asks, and installs the answer where it is followed from now on.
+    /// Asks, and takes the answer, from which the stream goes on. Asked once more when the answer was void before it came.
     async fn ask_anew(self: &Arc<Self>, bearer: &CallerBearer, project: &str) -> Result<Admission, Denial> {
+        let asked = async {
+            match self.ask_once(bearer, project).await? {
+                Some(admission) => Ok(admission),
+                None => {
+                    let again = self.ask_once(bearer, project).await?;
+                    again.ok_or_else(|| Denial::Unavailable("access changed during the question".to_owned()))
+                }
+            }
+        };
+        let late = |_| Denial::Unavailable("it did not answer in time".to_owned());
+        tokio::time::timeout(ASK_LIMIT, asked).await.map_err(late)?
+    }
+
+    async fn ask_once(self: &Arc<Self>, bearer: &CallerBearer, project: &str) -> Result<Option<Admission>, Denial> {
         let pair = (bearer.digest(), project.to_owned());
-        let late = || Denial::Unavailable("it did not answer in time".to_owned());
-        let asked = tokio::time::timeout(ASK_LIMIT, self.ask.view(bearer, project)).await.map_err(|_| late())?;
-        match asked {
-            Ok(view) => {
-                self.saw(view.seq);
-                let follow = self.follow(pair, bearer);
-                follow.install(view).ok_or_else(|| Denial::Unavailable("access changed during the question".to_owned()))
+        let (stream, handle) = self.views.lock().known(&pair);
+        let saw = self.memory.unconfirmed();
+        // The lease counts from here: before the question is sent.
+        let asked = Boottime::now();
+        match self.ask.view(bearer, project, ask::Named { stream, handle, saw: saw.map(|saw| saw.seq) }).await {
+            Ok(told) => {
+                self.memory.check(saw, told.log).map_err(|other| Denial::Unavailable(other.to_string()))?;
+                self.saw(told.seq);
+                let admission = self.views.lock().install(pair, asked, stream, told);
+                self.changed.notify_one();
+                self.installed.notify_one();
+                Ok(admission)
             }
             Err(denial) => {
                 if !matches!(denial, Denial::Unavailable(_)) {
-                    self.forget(&pair);
+                    self.refused(&pair, asked);
                 }
                 Err(denial)
             }
         }
     }
 
-    /// The one that follows a pair; made and started when there is none.
-    fn follow(self: &Arc<Self>, pair: Pair, bearer: &CallerBearer) -> Arc<Follow> {
-        let mut followed = self.followed.lock();
-        if let Some(known) = followed.get(&pair).filter(|follow| !follow.has_ended()) {
-            return known.clone();
-        }
-        if followed.len() >= FOLLOWED_MAX {
-            let quiet = followed.iter().min_by_key(|(_, follow)| follow.last_used()).map(|(pair, _)| pair.clone());
-            if let Some(let_go) = quiet.and_then(|pair| followed.remove(&pair)) {
-                let_go.end();
-            }
-        }
-        let follow = Arc::new(Follow::new(bearer.clone(), pair.1.clone()));
-        followed.insert(pair, follow.clone());
-        if !self.stop.is_cancelled() {
-            self.tasks.spawn(follow::run(self.clone(), follow.clone()));
-        }
-        follow
-    }
-
     /// Access was denied: whoever was admitted before is cut.
-    fn forget(&self, pair: &Pair) {
-        if let Some(follow) = self.followed.lock().remove(pair) {
-            follow.end();
-        }
+    fn refused(&self, pair: &Pair, asked: Boottime) {
+        self.views.lock().refused(pair, asked);
         self.conversations.lock().retain(|(digest, _, _), _| *digest != pair.0);
-    }
-
-    /// Takes a follow out that ended by itself, unless another has its place.
-    fn ended(&self, follow: &Arc<Follow>) {
-        let pair = follow.pair();
-        let mut followed = self.followed.lock();
-        if followed.get(&pair).is_some_and(|current| Arc::ptr_eq(current, follow)) {
-            followed.remove(&pair);
-        }
     }
 }
 
 #[async_trait]
 impl Plane for RemotePlane {
     async fn admit(&self, bearer: &CallerBearer, project: &str) -> Result<Admission, Denial> {
-        let known = self.shared.followed.lock().get(&(bearer.digest(), project.to_owned())).cloned();
-        match known.and_then(|follow| follow.served()) {
+        let pair = (bearer.digest(), project.to_owned());
+        let known = self.shared.views.lock().served(&pair);
+        match known {
             Some(admission) => Ok(admission),
             None => self.shared.ask_anew(bearer, project).await,
         }
@@ -167,5 +196,10 @@ impl Plane for RemotePlane {
 
     fn seq(&self) -> Seq {
         Seq(self.shared.newest.load(Ordering::Acquire))
+    }
+
+    fn watch_figures(&self) -> WatchFigures {
+        let held = self.shared.views.lock().count();
+        self.shared.figures.shown(held)
     }
 }

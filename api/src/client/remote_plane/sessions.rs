@@ -46,10 +46,7 @@ impl RemoteSessions {
 
     /// The project of a key, as it was admitted for this caller.
     fn project(&self, key: &SessionKey) -> Option<Arc<ProjectView>> {
-        let followed = self.shared.followed.lock();
-        let mut views =
-            followed.values().filter(|follow| follow.is_of(&self.bearer)).filter_map(|follow| follow.seen());
-        views.find(|view| view.uid == key.project)
+        self.shared.views.lock().names(&self.bearer, key.project)
     }
 
     fn remembered(&self, server: Uid, key: &SessionKey, version: Seq) -> Option<Arc<RemoteSession>> {

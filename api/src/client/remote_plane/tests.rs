@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::RemotePlane;
 use crate::plane::{AuditEntry, CallerBearer, Denial, Plane as _};
 use crate::server::audit::AuditQuery;
+use crate::server::revocation::{ForStreams, stream_routes};
 use crate::server::testing::{ADMIN, MEMBER, Tried};
 use crate::server::watch::{ForGateways, routes};
 use crate::upstream::{
@@ -33,10 +34,15 @@ impl Apart {
     async fn new() -> Self {
         let tried = Tried::new().await;
         let stop = CancellationToken::new();
-        let parts = ForGateways::new(tried.plane.clone(), tried.published.follow(), stop.clone());
+        let (hub, log) = (tried.hub.clone(), tried.log.clone());
+        let parts = ForGateways::new(tried.plane.clone(), hub.clone(), log.clone(), stop.clone());
+        let streams = ForStreams { hub: hub.clone(), log, stop: stop.clone() };
+        tokio::spawn(hub.clone().keep(stop.clone()));
+        tokio::spawn(tried.plane.clone().follow(hub, stop.clone()));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let served = axum::serve(listener, routes::<()>(parts)).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let served = axum::serve(listener, routes::<()>(parts).merge(stream_routes(streams)))
+            .with_graceful_shutdown(stop.clone().cancelled_owned());
         let served = tokio::spawn(async move { served.await.unwrap() });
         Self { tried, remote: RemotePlane::connect(address).unwrap(), stop, served }
     }
@@ -50,12 +56,8 @@ impl Apart {
     /// Waits until an admission is served from the stream, without a question.
     async fn followed(&self, bearer: &CallerBearer) {
         self.remote.admit(bearer, "web").await.unwrap();
-        self.until("it is followed", || {
-            let followed = self.remote.shared.followed.lock();
-            let follow = followed.get(&(bearer.digest(), "web".to_owned()));
-            follow.is_some_and(|follow| follow.served().is_some())
-        })
-        .await;
+        let pair = (bearer.digest(), "web".to_owned());
+        self.until("it is held", || self.remote.shared.views.lock().is_held(&pair)).await;
     }
 
     async fn until(&self, what: &str, mut done: impl FnMut() -> bool) {
@@ -152,7 +154,8 @@ async fn without_the_control_plane_nobody_is_admitted() {
     while apart.remote.admit(&token, "web").await.is_ok() {
         tokio::task::yield_now().await;
     }
-    assert!(begin.elapsed() < Duration::from_millis(2_500), "the lease ran out after {:?}", begin.elapsed());
+    // 800 ms, and 300 for the question that gets no answer.
+    assert!(begin.elapsed() < Duration::from_millis(1_500), "the lease ran out after {:?}", begin.elapsed());
     assert!(matches!(apart.remote.admit(&token, "web").await.unwrap_err(), Denial::Unavailable(_)));
 }
 
@@ -372,7 +375,6 @@ async fn a_revocation_ends_a_call_that_runs() {
     let apart = Apart::new().await;
     let token = apart.tried.token(ADMIN, "ci", "empty").await;
     apart.followed(&token).await;
-    let follow = tokio::spawn(apart.tried.plane.clone().follow(apart.stop.clone()));
     let session = session(&apart, &token).await;
     let (began, begun) = oneshot::channel();
     let running = tokio::spawn(async move {
@@ -383,8 +385,6 @@ async fn a_revocation_ends_a_call_that_runs() {
     apart.tried.revoke("ci").await;
     let ended = tokio::time::timeout(Duration::from_secs(5), running).await.expect("it ends").unwrap();
     assert!(ended.is_err());
-    apart.stop.cancel();
-    follow.await.unwrap();
 }
 
 #[tokio::test]

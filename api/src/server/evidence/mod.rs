@@ -1,7 +1,7 @@
 //! The evidence of the `config` log: a tree over its records, signed checkpoints, and proofs for whoever asks.
 //!
 //! It is derived from the journal and never read to decide: brought level in the background after a start, and
-//! within a moment of every commit. See `docs/decisions/0012-evidence-tree.md`.
+//! within a moment of every commit. See `docs/decisions/0017-evidence-tree.md`.
 mod folder;
 mod key;
 mod offline;

@@ -58,7 +58,7 @@ pub struct Verified {
     pub root: String,
     /// Size of the signed checkpoint on disk that the records agree with.
     pub checkpoint: Option<u64>,
-    /// What is derived and damaged or missing: [`repair`] makes it again.
+    /// What is derived and damaged or missing: `mcpctl log repair` makes it again.
     pub repairable: Vec<String>,
     /// Whether every event was folded, and every snapshot compared with what came out.
     pub deep: bool,

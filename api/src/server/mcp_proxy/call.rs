@@ -11,7 +11,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::mpsc;
 
 use super::message::answer as answer_text;
-use super::{Opened, failed, malformed, stream};
+use super::{Opened, failed, malformed, stream, until_cut};
 use crate::client::gateway_wire::{CALL, CallOptions, HANDSHAKE, from_header};
 use crate::plane::{AuditEntry, Plane};
 use crate::server::clock;
@@ -180,15 +180,7 @@ fn run(
 ) -> Running {
     Box::pin(async move {
         let began = Instant::now();
-        let ended = tokio::select! {
-            biased;
-            // Whatever the server answers after this is withheld.
-            () = opened.admission.cut.cancelled() => Err(UpstreamError::Unavailable {
-                server: opened.server.name.clone(),
-                why: "your access to the project ended during the call".to_owned(),
-            }),
-            ended = session.request(call, Arc::new(ToChannel(sink))) => ended,
-        };
+        let ended = until_cut(&opened, session.request(call, Arc::new(ToChannel(sink)))).await;
         if let Some(entry) = entry {
             let entry = closed(entry, &ended, opened.admission.cut.is_cancelled(), began.elapsed());
             if let Err(failed) = plane.record(Some(&opened.bearer), entry).await {

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use super::problem::{not_found, problem};
 use super::watch::{ForGateways, bearer_of, denied};
 use crate::client::gateway_wire::{CONVERSATION, Conversation, Failure, FailureProblem, from_header};
-use crate::plane::{Admission, CallerBearer, ServerView};
+use crate::plane::{Admission, CallerBearer, Plane as _, ServerView};
 use crate::upstream::{SessionKey, UpstreamError};
 use message::{Message, parse};
 
@@ -68,6 +68,25 @@ async fn open(parts: &ForGateways, about: &About, headers: &HeaderMap) -> Result
     Ok(Opened { bearer, admission, server, key })
 }
 
+/// Does something with a server as long as the access lasts. Whoever takes the access away waits until this has ended.
+async fn until_cut<T>(
+    opened: &Opened,
+    work: impl Future<Output = Result<T, UpstreamError>>,
+) -> Result<T, UpstreamError> {
+    let cut = &opened.admission.cut;
+    let over = || UpstreamError::Unavailable {
+        server: opened.server.name.clone(),
+        why: "your access to the project ended during the call".to_owned(),
+    };
+    let _inside = cut.enter().ok_or_else(over)?;
+    tokio::select! {
+        biased;
+        // Whatever the server answers after this is withheld.
+        () = cut.cancelled() => Err(over()),
+        ended = work => if cut.is_cancelled() { Err(over()) } else { ended },
+    }
+}
+
 fn malformed(detail: String) -> Response {
     problem(StatusCode::BAD_REQUEST, "malformed", "Malformed", detail).into_response()
 }
@@ -100,7 +119,7 @@ async fn message(
         Err(what) => return malformed(format!("the body is no JSON-RPC 2.0 message: {what}")),
     };
     let sessions = parts.plane.sessions(&opened.bearer);
-    let session = match sessions.session(opened.server.uid, &opened.key).await {
+    let session = match until_cut(&opened, sessions.session(opened.server.uid, &opened.key)).await {
         Ok(session) => session,
         Err(error) => return failed(error),
     };
@@ -109,8 +128,10 @@ async fn message(
         Err(error) => failed(error),
     };
     match message {
-        Message::Notification { method, params } => accepted(session.notify(&method, params.as_deref()).await),
-        Message::Answer { id, reply } => accepted(session.respond(&id, reply).await),
+        Message::Notification { method, params } => {
+            accepted(until_cut(&opened, session.notify(&method, params.as_deref())).await)
+        }
+        Message::Answer { id, reply } => accepted(until_cut(&opened, session.respond(&id, reply)).await),
         Message::Request { id, method, params } => {
             call::answer(&parts, opened, session, call::Asked { id, method, params }, &headers, body.len()).await
         }
@@ -122,7 +143,8 @@ async fn messages(Shared(parts): Shared<ForGateways>, Query(about): Query<About>
         Ok(opened) => opened,
         Err(refused) => return refused,
     };
-    match parts.plane.sessions(&opened.bearer).session(opened.server.uid, &opened.key).await {
+    let sessions = parts.plane.sessions(&opened.bearer);
+    match until_cut(&opened, sessions.session(opened.server.uid, &opened.key)).await {
         Ok(session) => stream::of_messages(session, opened.admission.cut, parts.stop),
         Err(error) => failed(error),
     }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::call::{Ended, Running};
 use super::message::{answer, of_server};
 use crate::client::gateway_wire::{FAILED_EVENT, Failure};
+use crate::cut::Cut;
 use crate::upstream::{ServerMessage, Session, UpstreamError};
 
 /// An empty line goes out at least so often, so that a reader that is gone is found out.
@@ -88,30 +89,31 @@ fn failure(error: UpstreamError) -> String {
 }
 
 /// Messages that belong to no call, until the conversation, the access or the control plane ends.
-pub(super) fn of_messages(session: Arc<dyn Session>, cut: CancellationToken, stop: CancellationToken) -> Response {
+pub(super) fn of_messages(session: Arc<dyn Session>, cut: Cut, stop: CancellationToken) -> Response {
+    let inside = cut.enter();
     let messages = session.messages();
     let begin = futures::stream::once(async { ":\n\n".to_owned() });
-    let rest =
-        futures::stream::unfold((session, messages, cut, stop), |(session, mut messages, cut, stop)| async move {
-            loop {
-                tokio::select! {
-                    () = cut.cancelled() => return None,
-                    () = stop.cancelled() => return None,
-                    message = messages.recv() => match message {
-                        Ok(message) => return Some((event(None, &of_server(&message)), (session, messages, cut, stop))),
-                        // Every such message says "look again"; those that are left say it too.
-                        Err(RecvError::Lagged(_)) => {}
-                        Err(RecvError::Closed) => return None,
-                    },
-                    () = tokio::time::sleep(LOOK) => {
-                        if !session.is_open() {
-                            return None;
-                        }
-                        return Some((":\n\n".to_owned(), (session, messages, cut, stop)));
+    let rest = futures::stream::unfold((session, messages, cut, stop, inside), |state| async move {
+        let (session, mut messages, cut, stop, inside) = state;
+        loop {
+            tokio::select! {
+                () = cut.cancelled() => return None,
+                () = stop.cancelled() => return None,
+                message = messages.recv() => match message {
+                    Ok(message) => return Some((event(None, &of_server(&message)), (session, messages, cut, stop, inside))),
+                    // Every such message says "look again"; those that are left say it too.
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return None,
+                },
+                () = tokio::time::sleep(LOOK) => {
+                    if !session.is_open() {
+                        return None;
                     }
+                    return Some((":\n\n".to_owned(), (session, messages, cut, stop, inside)));
                 }
             }
-        });
+        }
+    });
     use futures::StreamExt as _;
     response(begin.chain(rest))
 }

@@ -20,6 +20,7 @@ use crate::server::app::{App, LOGIN_MS};
 use crate::server::clock;
 use crate::server::effects::mint_token;
 use crate::server::problem::{Answer, Result, problem};
+use crate::server::revocation::{self, Wait};
 use crate::server::writer::{Submission, WriteError};
 use crate::wire::LoginAnswer;
 
@@ -66,6 +67,8 @@ async fn once(app: &App, said: &Said) -> std::result::Result<(LoginAnswer, Arc<O
         WriteError::Refused { refusal: Refusal::AlreadyExists { .. }, .. } => Failed::Exists,
         other => Failed::Answer(other.into()),
     })?;
+    // A membership that ended takes access away: who signs in waits until that is true everywhere.
+    revocation::fenced(&app.hub, Wait::UntilDead, &committed).await.map_err(|error| Failed::Answer(error.into()))?;
     // The login comes last.
     let user = committed.into_iter().next_back().and_then(|committed| committed.object);
     let user = user.ok_or_else(|| Failed::Answer(gone()))?;

@@ -252,7 +252,19 @@ fn gateways() -> Vec<Operation> {
         vec![needed("project", "Name of the project."), needed("server", "Name or uid of a server of the project.")]
     };
     let bad = [ALWAYS, &["400", "404", "413", "502", "504"]].concat();
-    let from = vec![project(), query("from", "integer", "Seq of the last thing seen.")];
+    let streams = json_answer("Gateways, the longest open first.", &list_of(&shape("Gateway")));
+    let lines = json!({ "required": true, "content": { "application/x-ndjson": { "schema": { "type": "string" } } } });
+    let mut stream = operation(
+        "gateway-stream",
+        "gateways",
+        "The stream of a gateway, both ways as long as it lives: it holds watch handles, pings, and is told what becomes of them.",
+        vec![],
+        text("Lines of JSON, numbered.", "application/x-ndjson"),
+        &["400", "401", "413", "503"],
+    );
+    stream["requestBody"] = lines;
+    // Whoever has handles learns what becomes of them, and nothing else.
+    stream["security"] = json!([]);
     vec![
         at(
             "/projects/{name}/view",
@@ -267,17 +279,11 @@ fn gateways() -> Vec<Operation> {
             ),
         ),
         at(
-            "/projects/{name}/watch",
+            "/gateways",
             "get",
-            operation(
-                "watch-project",
-                "gateways",
-                "Tells what happens to the caller's access, line by line.",
-                from,
-                text("Lines of JSON.", "application/x-ndjson"),
-                &[ALWAYS, &["404"]].concat(),
-            ),
+            operation("list-gateways", "gateways", "Lists gateways that have a stream.", vec![], streams, ALWAYS),
         ),
+        at("/gateways/stream", "post", stream),
         at(
             "/projects/{name}/audit",
             "post",

@@ -137,7 +137,8 @@ impl Place {
 
     fn delete(&self) -> Value {
         let mut operation = self.operation("delete", &format!("Deletes a {}.", self.kind.names().singular), true);
-        [shared("dryRun"), shared("requestId"), shared("ifMatch")].into_iter().for_each(|p| push(&mut operation, p));
+        let parameters = [shared("dryRun"), shared("wait"), shared("requestId"), shared("ifMatch")];
+        parameters.into_iter().for_each(|p| push(&mut operation, p));
         operation["responses"]["200"] = outcome("It is gone.", &shape("Done"));
         refusals(&mut operation["responses"], &[ALWAYS, &["404", "409", "422"]].concat());
         operation
@@ -165,7 +166,7 @@ impl Place {
 
     fn revoke(&self) -> Value {
         let mut operation = self.operation("revoke", "Ends a token for good.", true);
-        push(&mut operation, shared("requestId"));
+        [shared("wait"), shared("requestId")].into_iter().for_each(|p| push(&mut operation, p));
         operation["responses"]["200"] = outcome("It opens nothing any more.", &shape("Done"));
         refusals(&mut operation["responses"], &[ALWAYS, &["404", "422"]].concat());
         operation

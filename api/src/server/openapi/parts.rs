@@ -73,6 +73,7 @@ pub(super) fn parameters() -> Value {
     json!({
         "project": query("project", "string", "Project, for kinds that live in one."),
         "dryRun": query("dryRun", "boolean", "Decides and changes nothing."),
+        "wait": query("wait", "boolean", "`false` answers before what was taken away is dead everywhere; so does `Prefer: respond-async`."),
         "atLeast": { "name": "Mcpctl-At-Least", "in": "header", "description": "Answer from this seq or later; waits up to 500 ms, else 503.", "schema": { "type": "integer" } },
         "serviceAccount": { "name": "X-Service-Account", "in": "header", "description": "Acts as this service account, by its rights; takes `run` on it or the operation `impersonate`. No token may.", "schema": { "type": "string" } },
         "requestId": { "name": "Mcpctl-Request-Id", "in": "header", "description": "Makes a retry harmless: 1 to 64 visible ASCII characters.", "schema": { "type": "string", "maxLength": 64 } },

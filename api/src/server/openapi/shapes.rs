@@ -75,7 +75,15 @@ fn basics() -> Vec<(&'static str, Value)> {
                 ("seq?", seq.clone()),
             ]),
         ),
-        ("Done", object(&[("outcome", text()), ("seq", seq.clone()), ("also?", many(&text()))])),
+        (
+            "Done",
+            object(&[
+                ("outcome", text()),
+                ("seq", seq.clone()),
+                ("revocation?", shape("Fenced")),
+                ("also?", many(&text())),
+            ]),
+        ),
         (
             "HistoryItem",
             object(&[
@@ -227,7 +235,36 @@ fn gateways() -> Vec<(&'static str, Value)> {
         ("servers", many(&server)),
         ("version", shape("Seq")),
     ]);
-    let view = object(&[("project", project), ("caller", caller), ("via", many(&shape("Seq"))), ("seq", shape("Seq"))]);
+    let anchor = object(&[("seq", shape("Seq")), ("hash", shape("Digest"))]);
+    let view = object(&[
+        ("project", project),
+        ("caller", caller),
+        ("via", many(&shape("Seq"))),
+        ("seq", shape("Seq")),
+        ("watchHandle", json!({ "type": "string", "pattern": "^[0-9a-f]{32}$" })),
+        ("held", boolean()),
+        ("log?", anchor),
+    ]);
+    let fenced = object(&[
+        ("seq", shape("Seq")),
+        ("gateways", number()),
+        ("acked", number()),
+        ("ackedMs", number()),
+        ("leaseExpired", number()),
+        ("streamsClosed", number()),
+        ("tookMs", number()),
+    ]);
+    let gateway = object(&[
+        ("name", text()),
+        ("version", text()),
+        ("address", text()),
+        ("state", one_of(&["OPEN", "LOST"])),
+        ("since", moment()),
+        ("head", shape("Seq")),
+        ("leaseMs", number()),
+        ("tokens", number()),
+        ("lagMs", number()),
+    ]);
     let rpc = object(&[
         ("jsonrpc", json!({ "const": "2.0" })),
         ("id?", json!({})),
@@ -236,5 +273,5 @@ fn gateways() -> Vec<(&'static str, Value)> {
         ("result?", json!({})),
         ("error?", json!({})),
     ]);
-    vec![("AdmittedView", view), ("JsonRpc", rpc)]
+    vec![("AdmittedView", view), ("Fenced", fenced), ("Gateway", gateway), ("JsonRpc", rpc)]
 }

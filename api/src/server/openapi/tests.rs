@@ -72,6 +72,7 @@ fn only_what_is_meant_to_be_open_needs_no_bearer() {
             "post /api/v1/auth/login",
             "get /api/v1/auth/oidc",
             "post /api/v1/auth/oidc",
+            "post /api/v1/gateways/stream",
             "get /healthz",
             "get /health",
             "get /metrics",

@@ -107,12 +107,13 @@ async fn what_no_call_and_no_change_used_is_told_until_it_is_used() {
 #[tokio::test]
 async fn tokens_without_end_owners_that_lost_and_disabled_people_are_told() {
     let tried = Tried::new().await;
+    tried.apply(rbac("lookers", MEMBER, json!({ "role": "view", "resource": "mcptokens" }))).await;
     tried.token(MEMBER, "ci", "clone").await;
     assert_eq!(found(&tried, "no-expiry"), ["McpToken:web/ci"]);
     assert_eq!(found(&tried, "owner-lacks"), Vec::<String>::new());
-    let nothing = json!({ "kind": "rbac", "name": "makers", "subjects": [], "roleBindings": [{ "role": "view", "resource": "users" }] });
+    let nothing = json!({ "kind": "rbac", "name": "lookers", "subjects": [], "roleBindings": [{ "role": "view", "resource": "users" }] });
     tried.apply(nothing).await;
-    assert_eq!(found(&tried, "owner-lacks"), ["McpToken:web/ci create mcptokens"]);
+    assert_eq!(found(&tried, "owner-lacks"), ["McpToken:web/ci view mcptokens"]);
     tried.apply(json!({ "kind": "user", "name": MEMBER, "disabled": true })).await;
     assert_eq!(found(&tried, "disabled"), [format!("User:{MEMBER}")]);
     assert_eq!(found(&tried, "no-expiry"), Vec::<String>::new(), "it was revoked with its owner");

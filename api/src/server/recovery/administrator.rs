@@ -20,6 +20,7 @@ use crate::server::app::App;
 use crate::server::bootstrap::{ADMINISTRATOR, draw_password};
 use crate::server::effects::password;
 use crate::server::problem::{Result, invalid};
+use crate::server::revocation::{self, Wait};
 use crate::server::writer::{Submission, WriteError};
 use crate::server::{login_audit, prepare};
 
@@ -50,6 +51,7 @@ pub(super) async fn recover(app: &Arc<App>, by: &Actor, user: Option<String>) ->
         submissions.push(submission(by, binding(&state, &name), Vec::new())?);
     }
     let committed = prepare::complete(app.clone(), submissions, vec![vec![sealed]]).await?;
+    revocation::fenced(&app.hub, Wait::UntilDead, &committed).await?;
     let seq = committed.last().ok_or(WriteError::Busy)?.seq;
     Ok(Recovered { user: name.to_string(), password: new.expose().to_owned(), bound, seq })
 }

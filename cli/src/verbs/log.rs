@@ -1,0 +1,163 @@
+//! `mcpctl log`: whether the log is whole, and what others need to see that for themselves.
+use std::path::PathBuf;
+
+use mcpctl_api::server::evidence;
+use mcpctl_core::ids::Digest;
+use mcpctl_core::record::Record;
+use mcpctl_tlog::{Resource, TILE_WIDTH, Tree, bundle, record_hash};
+use serde_json::{Value, json};
+
+use crate::failure::{Done, Failure};
+use crate::format::{self, Plain};
+use crate::log_seen::{Looked, look};
+use crate::out;
+use crate::session::{Global, Session};
+
+/// Verifies, exports and repairs the log of events
+#[derive(clap::Subcommand)]
+#[command(after_help = "\
+Examples:
+  mcpctl log verify
+  mcpctl log verify --deep --data-dir /var/lib/mcpctl
+  mcpctl log export --data-dir /var/lib/mcpctl -o log-2026
+  mcpctl log repair --data-dir /var/lib/mcpctl")]
+pub enum Log {
+    /// Checks that nothing was changed or taken away: signature, tree, and that it goes on from what was seen before
+    Verify(Verify),
+    /// Writes the whole log for strangers: checkpoint, key, tiles and entries (C2SP tlog-tiles)
+    Export(Export),
+    /// Makes again what is derived and cuts off a write that nobody was told of; never touches what was acknowledged
+    Repair(Repair),
+}
+
+/// What to check.
+#[derive(clap::Args)]
+pub struct Verify {
+    /// Reads every event too: over HTTP their chain and the tree (takes run:audit), in a data folder that each folds, and what snapshots say
+    #[arg(long)]
+    deep: bool,
+    /// Looks at this data folder instead of asking the control plane
+    #[arg(long, value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
+    /// How to print it
+    #[arg(short = 'o', long, value_name = "FORMAT", default_value = "table")]
+    output: Plain,
+}
+
+/// From where to where.
+#[derive(clap::Args)]
+pub struct Export {
+    /// The data folder
+    #[arg(long, value_name = "FOLDER")]
+    data_dir: PathBuf,
+    /// Folder to write; made if need be
+    #[arg(short = 'o', long = "output", value_name = "FOLDER")]
+    output: PathBuf,
+}
+
+/// What to repair.
+#[derive(clap::Args)]
+pub struct Repair {
+    /// The data folder; nobody else may be using it
+    #[arg(long, value_name = "FOLDER")]
+    data_dir: PathBuf,
+}
+
+impl Log {
+    pub async fn run(self, global: &Global) -> Done {
+        match self {
+            Self::Verify(verify) => verify.run(global).await,
+            Self::Export(export) => {
+                let done = evidence::export(&export.data_dir, &export.output).map_err(failed)?;
+                out::note(&format!("Wrote {} entries of {} as {} files.", done.size, done.origin, done.files));
+                out::print(&format!("{}\n", done.key))
+            }
+            Self::Repair(repair) => {
+                let done = evidence::repair(&repair.data_dir).map_err(failed)?;
+                let what = if done.repaired.is_empty() { "nothing".to_owned() } else { done.repaired.join(", ") };
+                out::print(&format!("{} events are whole; made again: {what}\n", done.records))
+            }
+        }
+    }
+}
+
+impl Verify {
+    async fn run(self, global: &Global) -> Done {
+        let (fields, repairable) = match &self.data_dir {
+            Some(data) => {
+                let seen = evidence::verify(data, self.deep).map_err(failed)?;
+                (json!(seen), seen.repairable)
+            }
+            None => (over_http(&global.session()?, self.deep).await?, Vec::new()),
+        };
+        out::print(&match self.output {
+            Plain::Json => format::json(&fields),
+            Plain::Yaml => format::yaml(&fields),
+            Plain::Table => crate::tree::tree(fields.as_object().unwrap_or(&serde_json::Map::new())),
+        })?;
+        if repairable.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::new(format!("the records are whole, and {} is damaged or missing", repairable.join(", ")))
+            .hint("nothing is lost: mcpctl log repair makes it again"))
+    }
+}
+
+async fn over_http(session: &Session, deep: bool) -> Done<Value> {
+    let looked = look(session).await?;
+    let tree = if deep { of_entries(session, &looked).await? } else { of_tiles(session, &looked).await? };
+    let Looked { checkpoint, key, before } = looked;
+    if tree.root() != checkpoint.root {
+        return Err(Failure::new("the tree is not the one that the checkpoint signs"));
+    }
+    Ok(json!({
+        "origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root.to_string(),
+        "key": key.as_str(), "seenBefore": before, "deep": deep,
+    }))
+}
+
+/// The tiles of a level, from left to right, with their widths.
+fn tiles(size: u64) -> impl Iterator<Item = (u64, u64)> {
+    (0..size.div_ceil(TILE_WIDTH)).map(move |n| (n, (size - n * TILE_WIDTH).min(TILE_WIDTH)))
+}
+
+async fn of_tiles(session: &Session, looked: &Looked) -> Done<Tree> {
+    let mut tree = Tree::default();
+    for (n, width) in tiles(looked.checkpoint.size) {
+        let tile = session.client.log_tile(&Resource::Tile { level: 0, n, width }.to_string()).await?;
+        for hash in tile.chunks_exact(mcpctl_tlog::HASH_BYTES) {
+            let hash: [u8; mcpctl_tlog::HASH_BYTES] =
+                hash.try_into().map_err(|_| Failure::new("a tile has half a hash"))?;
+            let _ = tree.push(mcpctl_tlog::Hash(hash));
+        }
+    }
+    Ok(tree)
+}
+
+async fn of_entries(session: &Session, looked: &Looked) -> Done<Tree> {
+    let (mut tree, mut prev) = (Tree::default(), Digest::default());
+    for (n, width) in tiles(looked.checkpoint.size) {
+        let bytes = session.client.log_tile(&Resource::Entries { n, width }.to_string()).await?;
+        for entry in bundle::entries(&bytes).map_err(|error| Failure::new(error.to_string()))? {
+            let seq = tree.size() + 1;
+            let header =
+                Record::load(entry).map_err(|error| Failure::new(format!("the event at seq {seq}: {error}")))?.header;
+            if header.seq.0 != seq || header.prev != prev {
+                return Err(Failure::new(format!("the event at seq {seq} does not follow from the one before it")));
+            }
+            prev = Digest::blake3(entry);
+            let _ = tree.push(record_hash(entry));
+        }
+    }
+    Ok(tree)
+}
+
+fn failed(error: evidence::OfflineError) -> Failure {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    Failure::new(text)
+}

@@ -1,0 +1,51 @@
+//! A log that convinces: verified over HTTP and on disk, proved to others, and refused for ever once it was changed.
+use std::fs;
+
+use crate::support::up::Up;
+
+#[test]
+fn a_log_is_verified_proved_and_refused_for_ever_once_it_is_another() {
+    let up = Up::start();
+    let first = up.mcpctl(&["log", "verify", "--deep", "-o", "json"]).ok().json();
+    assert!(first["size"].as_u64().unwrap() > 0 && first["seenBefore"].is_null(), "{first}");
+    let proof = up.place.path("proof.tar");
+    let proof = proof.to_str().unwrap();
+    up.mcpctl(&["audit", "prove", "1", "-o", proof]).ok();
+    let shown = up.mcpctl(&["audit", "verify", proof]).ok();
+    assert!(shown.said().contains("\"seq\": 1"), "{}", shown.said());
+    up.mcpctl(&["audit", "prove", "project/default", "-o", proof]).ok();
+    let mut changed = fs::read(proof).unwrap();
+    let event = changed.windows(7).position(|bytes| bytes == b"default").unwrap();
+    changed[event] ^= 1;
+    fs::write(proof, changed).unwrap();
+    up.mcpctl(&["audit", "verify", proof]).exits(1);
+    let (place, _) = up.stop();
+    let data = place.data();
+    let data = data.to_str().unwrap();
+    place.mcpctl(&["log", "verify", "--deep", "--data-dir", data]).ok();
+    let out = place.path("export");
+    place.mcpctl(&["log", "export", "--data-dir", data, "-o", out.to_str().unwrap()]).ok();
+    assert!(out.join("checkpoint").is_file());
+    let again = Up::start_in(place);
+    let second = again.mcpctl(&["log", "verify", "-o", "json"]).ok().json();
+    assert!(second["seenBefore"].as_u64() >= first["size"].as_u64(), "{second}");
+    // The same key over another past: what whoever holds the disk could make.
+    let (place, _) = again.stop();
+    let key = fs::read(place.data().join("log.key")).unwrap();
+    fs::rename(place.data(), place.path("genuine")).unwrap();
+    fs::create_dir(place.data()).unwrap();
+    fs::write(place.data().join("log.key"), key).unwrap();
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(place.data().join("log.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    let forged = Up::start_in(place);
+    for verb in [&["log", "verify"][..], &["log", "verify"], &["status"]] {
+        let refused = forged.mcpctl(verb).exits(1);
+        assert!(refused.said().contains("THE LOG IS NOT THE ONE THAT WAS SEEN BEFORE"), "{}", refused.said());
+    }
+    // And for ever: the genuine log back in its place is refused as well, until somebody looks into it.
+    let (place, _) = forged.stop();
+    fs::remove_dir_all(place.data()).unwrap();
+    fs::rename(place.path("genuine"), place.data()).unwrap();
+    let back = Up::start_in(place);
+    back.mcpctl(&["log", "verify"]).exits(1);
+}

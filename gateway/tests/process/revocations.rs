@@ -1,0 +1,180 @@
+//! Revocations under load, with real processes: none admitted after the answer, none later than 0.8 s after the commit.
+//!
+//! `MCPCTL_RIG_REVOCATIONS` says how many, 500 without it.
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::Mcplocal;
+use crate::rig::{Control, Link, Load, Seen, serve_if_asked};
+
+/// Tokens under load at a time.
+const AT_ONCE: usize = 10;
+/// No call is admitted later than this after a commit.
+const BOUND: Duration = Duration::from_millis(800);
+const GATEWAYS: usize = 3;
+
+/// The control plane of the rig is this test program, started again; by itself there is nothing to it.
+#[test]
+fn rig_control_plane() {
+    serve_if_asked();
+}
+
+struct Rig {
+    data: tempfile::TempDir,
+    control: Control,
+    links: Vec<Link>,
+    gateways: Vec<Mcplocal>,
+    /// From asking for a revocation to the end of the last call that was admitted, for each; the commit lies in between.
+    last: Vec<Duration>,
+    answers: Vec<u64>,
+}
+
+impl Rig {
+    async fn start() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let control = Control::start(data.path()).await;
+        let (mut links, mut gateways) = (Vec::new(), Vec::new());
+        for _ in 0..GATEWAYS {
+            let link = Link::new(control.address).await;
+            gateways.push(Mcplocal::start(&format!("http://{}", link.address)));
+            links.push(link);
+        }
+        Self { data, control, links, gateways, last: Vec::new(), answers: Vec::new() }
+    }
+
+    async fn load(&self, prefix: &str, ttl: Option<&str>, count: usize) -> Vec<Load> {
+        let tokens = self.control.tokens((0..count).map(|n| format!("{prefix}-{n}")), ttl).await;
+        let load = |(n, token): (usize, String)| Load::start(&self.gateways[n % GATEWAYS].address, &token);
+        let loads: Vec<Load> = tokens.into_iter().enumerate().map(load).collect();
+        for load in &loads {
+            load.admitted().await;
+        }
+        loads
+    }
+
+    /// Revokes one after the other under the load of all, and checks each.
+    async fn revoke_all(&mut self, prefix: &str, count: usize) {
+        let loads = self.load(prefix, None, count).await;
+        for (n, load) in loads.into_iter().enumerate() {
+            let asked = Instant::now();
+            let said = self.control.revoke(&format!("{prefix}-{n}")).await;
+            let answered = Instant::now();
+            assert!(said["revocation"]["tookMs"].is_u64(), "{said}");
+            self.answers.push(said["revocation"]["tookMs"].as_u64().unwrap());
+            self.check(load.refused().await, asked, answered);
+        }
+    }
+
+    fn check(&mut self, seen: Seen, asked: Instant, answered: Instant) {
+        let (sent, got) = seen.admitted.expect("it was under load");
+        assert!(sent < answered, "a call that was sent {:?} after the answer was admitted", sent - answered);
+        assert!(got < answered + Duration::from_millis(5), "an answer came {:?} after the fence", got - answered);
+        self.last.push(sent.saturating_duration_since(asked));
+        assert!(sent.saturating_duration_since(asked) < BOUND, "admitted {:?} after the commit", sent - asked);
+    }
+
+    fn report(&mut self, what: &str) {
+        self.last.sort_unstable();
+        self.answers.sort_unstable();
+        let at = |share: f64| self.last[((self.last.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+        let answer = |share: f64| self.answers[((self.answers.len() - 1) as f64 * share) as usize];
+        println!(
+            "{what}: {} revocations; asked to last admitted call p50 {:.1} ms, p99 {:.1} ms, worst {:.1} ms; commit to answer p50 {} ms, p99 {} ms",
+            self.last.len(),
+            at(0.5),
+            at(0.99),
+            at(1.0),
+            answer(0.5),
+            answer(0.99)
+        );
+    }
+}
+
+fn wanted() -> usize {
+    std::env::var("MCPCTL_RIG_REVOCATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(500)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn none_is_admitted_after_the_answer_under_load() {
+    let mut rig = Rig::start().await;
+    for round in 0..wanted().div_ceil(AT_ONCE) {
+        rig.revoke_all(&format!("r{round}"), AT_ONCE).await;
+    }
+    rig.report("no faults");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn none_is_admitted_after_the_answer_when_networks_stall_and_gateways_stop() {
+    let mut rig = Rig::start().await;
+    for round in 0..(wanted() / 100).clamp(2, 50) {
+        let loads = rig.load(&format!("f{round}"), None, 4).await;
+        for (n, load) in loads.into_iter().enumerate() {
+            let (link, pid) = (&rig.links[n % GATEWAYS], rig.gateways[n % GATEWAYS].pid());
+            let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+            match n {
+                0 => link.stall_all(),
+                // Its pings go through, and it hears nothing.
+                1 => link.stall(crate::rig::Stall { to_control: false, to_gateway: true }),
+                2 => kill_process(pid, Signal::STOP).unwrap(),
+                _ => link.break_all(),
+            }
+            let asked = Instant::now();
+            let said = rig.control.revoke(&format!("f{round}-{n}")).await;
+            let answered = Instant::now();
+            assert!(answered - asked < Duration::from_millis(2_000), "{n}: {said}");
+            assert!(n == 3 || said["revocation"]["leaseExpired"] == 1, "{n}: {said}");
+            rig.links[n % GATEWAYS].go_on();
+            if n == 2 {
+                kill_process(pid, Signal::CONT).unwrap();
+            }
+            rig.answers.push(said["revocation"]["tookMs"].as_u64().unwrap());
+            rig.check(load.refused().await, asked, answered);
+        }
+    }
+    rig.report("stalls, stops and broken connections");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_control_plane_that_was_killed_answers_no_revocation_before_every_lease_has_run_out() {
+    let mut rig = Rig::start().await;
+    let loads = rig.load("k", None, 3).await;
+    // The gateways are cut off, so nothing tells them anything: their leases go on.
+    rig.links.iter().for_each(Link::stall_all);
+    rig.control.kill_and_start(rig.data.path());
+    let asked = Instant::now();
+    for n in 0..3 {
+        rig.control.revoke(&format!("k-{n}")).await;
+    }
+    let answered = Instant::now();
+    for link in &rig.links {
+        link.go_on();
+        link.leads_to(rig.control.address);
+    }
+    for load in loads {
+        rig.check(load.refused().await, asked, answered);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_deleted_user_gave_and_what_expires_is_dead_everywhere() {
+    let mut rig = Rig::start().await;
+    let seen = rig.load("e", Some("4s"), 3).await;
+    for load in seen {
+        let refused = load.refused().await;
+        assert_eq!(refused.status, 401, "{refused:?}");
+    }
+    let user = json!({ "kind": "user", "name": "agent@example.com" });
+    let group = json!({ "kind": "group", "name": "agents", "members": ["agent@example.com"] });
+    rig.control.apply(&[user, group]).await;
+    let loads = rig.load("d", None, 3).await;
+    let asked = Instant::now();
+    let said: Value = rig.control.delete("projects/default").await;
+    let answered = Instant::now();
+    assert_eq!(said["revocation"]["gateways"], 3, "{said}");
+    for load in loads {
+        rig.check(load.refused().await, asked, answered);
+    }
+    assert_eq!(rig.control.gateways().await.len(), GATEWAYS);
+}

@@ -1,0 +1,133 @@
+//! The control plane of the rig: a process of its own, so that it can be killed. The test program starts itself again as one.
+use std::io::{BufRead as _, BufReader};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use mcpctl_api::server::bootstrap::first_start;
+use mcpctl_api::server::control_plane::ControlPlane;
+use mcpctl_api::server::process::bind;
+use serde_json::{Value, json};
+
+const DATA: &str = "MCPCTL_RIG_DATA";
+const SAYS: &str = "rig serves ";
+
+/// Serves when this process was started to; never returns then.
+pub fn serve_if_asked() {
+    let Some(data) = std::env::var_os(DATA) else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = bind(IpAddr::V4(Ipv4Addr::LOCALHOST), 0, "--port").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let control = ControlPlane::open(Path::new(&data)).await.unwrap();
+        // What is made at the first start is told to the test and to nobody else.
+        let first = first_start(control.app()).await.map_err(|answer| answer.0).unwrap();
+        let password = first.map(|first| first.password.expose().to_owned());
+        println!("\n{SAYS}{}", json!({ "address": address, "password": password }));
+        control.serve(listener).await.unwrap();
+    });
+}
+
+/// A control plane that runs.
+pub struct Control {
+    child: Child,
+    pub address: SocketAddr,
+    password: String,
+    login: String,
+    client: reqwest::Client,
+}
+
+impl Control {
+    pub async fn start(data: &Path) -> Self {
+        let (child, said) = spawn(data);
+        let address = said["address"].as_str().unwrap().parse().unwrap();
+        let password = said["password"].as_str().expect("a first start").to_owned();
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
+        let mut control = Self { child, address, password, login: String::new(), client };
+        control.sign_in().await;
+        control
+    }
+
+    async fn sign_in(&mut self) {
+        let login = json!({ "email": "admin@localhost", "password": self.password });
+        let answer = self.client.post(self.url("auth/login")).json(&login).send().await.unwrap();
+        self.login = answer.json::<Value>().await.unwrap()["token"].as_str().unwrap().to_owned();
+    }
+
+    /// kill -9, and a new process on the same folder, at another port.
+    pub fn kill_and_start(&mut self, data: &Path) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let (child, said) = spawn(data);
+        (self.child, self.address) = (child, said["address"].as_str().unwrap().parse().unwrap());
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}/api/v1/{path}", self.address)
+    }
+
+    async fn sent(&self, request: reqwest::RequestBuilder) -> Value {
+        loop {
+            let request = request.try_clone().unwrap().bearer_auth(&self.login);
+            let answer = request.send().await.unwrap();
+            let status = answer.status().as_u16();
+            if status == 429 {
+                // A limit for people; the rig is faster than they are.
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                continue;
+            }
+            let body = answer.json().await.unwrap();
+            assert!(status < 300, "{status} {body}");
+            return body;
+        }
+    }
+
+    /// Applies manifests; answers the rows, with a token where one was drawn.
+    pub async fn apply(&self, items: &[Value]) -> Vec<Value> {
+        let request = self.client.post(self.url("apply")).json(&json!({ "items": items }));
+        self.sent(request).await["items"].as_array().unwrap().clone()
+    }
+
+    /// Tokens of the project `default`, in their raw form.
+    pub async fn tokens(&self, names: impl Iterator<Item = String>, ttl: Option<&str>) -> Vec<String> {
+        let token = |name| json!({ "kind": "mcptoken", "name": name, "project": "default", "ttl": ttl });
+        let items: Vec<Value> = names.map(token).collect();
+        let rows = self.apply(&items).await;
+        rows.iter().map(|row| row["token"].as_str().unwrap().to_owned()).collect()
+    }
+
+    pub async fn revoke(&self, name: &str) -> Value {
+        self.sent(self.client.post(self.url(&format!("projects/default/mcptokens/{name}/revoke")))).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Value {
+        self.sent(self.client.delete(self.url(path))).await
+    }
+
+    pub async fn gateways(&self) -> Vec<Value> {
+        self.sent(self.client.get(self.url("gateways"))).await["items"].as_array().unwrap().clone()
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(data: &Path) -> (Child, Value) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["revocations::rig_control_plane", "--exact", "--nocapture"])
+        .env(DATA, data)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let said = lines.by_ref().map_while(Result::ok).find_map(|line| line.strip_prefix(SAYS).map(str::to_owned));
+    std::thread::spawn(move || lines.for_each(drop));
+    (child, serde_json::from_str(&said.expect("it says where it serves")).unwrap())
+}

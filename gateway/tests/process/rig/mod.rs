@@ -1,0 +1,8 @@
+//! A control plane and gateways as processes, with a way between them that can be made to stall, to measure revocations.
+mod control;
+mod link;
+mod load;
+
+pub use control::{Control, serve_if_asked};
+pub use link::{Link, Stall};
+pub use load::{Load, Seen};
