@@ -56,7 +56,7 @@ fn documented() -> BTreeSet<(String, String)> {
 }
 
 fn kind_of(path: &str) -> Option<Kind> {
-    let last = path.split('/').filter(|segment| !segment.starts_with('{') && *segment != "history").next_back()?;
+    let last = path.split('/').rfind(|segment| !segment.starts_with('{') && *segment != "history")?;
     Kind::ALL.iter().copied().find(|kind| kind.names().plural == last)
 }
 

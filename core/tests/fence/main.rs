@@ -3,7 +3,7 @@
 //!
 //! Small numbers stand for the real ones: a lease of 4 ticks for 800 ms, a drift of 25 % for 1 %. What matters is which of
 //! two clocks runs out first, and that does not depend on the scale.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 mod explore;
 mod model;
 

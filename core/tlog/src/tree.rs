@@ -114,7 +114,7 @@ impl Tree {
     pub fn tile(&self, level: u8, n: u64, width: u64, leaves: &dyn Leaves) -> Result<Option<Vec<u8>>, TreeError> {
         let at_level = self.size.checked_shr(u32::from(level) * u32::from(HEIGHT)).unwrap_or(0);
         let first = n.checked_mul(TILE_WIDTH);
-        if !first.and_then(|first| first.checked_add(width)).is_some_and(|end| end <= at_level) || width > TILE_WIDTH {
+        if first.and_then(|first| first.checked_add(width)).is_none_or(|end| end > at_level) || width > TILE_WIDTH {
             return Ok(None);
         }
         let (first, width) = ((n * TILE_WIDTH) as usize, width as usize);

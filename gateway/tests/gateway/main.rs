@@ -9,6 +9,7 @@ mod fake_plane;
 mod fake_server;
 mod house;
 mod http_rules;
+mod no_ttl;
 mod relays;
 mod sessions;
 mod stdio;

@@ -1,5 +1,5 @@
 //! `mcplocal serve` as a process of its own, beside a control plane that it reaches over HTTP and holds no credential for.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 mod revocations;
 mod rig;
 

@@ -43,8 +43,10 @@ fn refused<T: std::fmt::Debug>(result: Result<T, Refusal>) {
     }
 }
 
+type Attempt = fn(&mut Town, &Actor) -> Result<usize, Refusal>;
+
 /// The commands that would take away the one administrator, each of another kind.
-fn attempts() -> Vec<(&'static str, fn(&mut Town, &Actor) -> Result<usize, Refusal>)> {
+fn attempts() -> Vec<(&'static str, Attempt)> {
     vec![
         ("disable the person", |town, by| town.apply_all(by, "kind: user\nname: a@example.com\ndisabled: true\n")),
         ("delete the person", |town, by| town.delete(by, Kind::User, None, ADMIN).map(|done| done.drafts.len())),

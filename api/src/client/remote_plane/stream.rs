@@ -184,7 +184,7 @@ impl Conversation {
     }
 
     fn say_changes(&self) -> bool {
-        let (holds, handles) = self.shared.views.lock().to_say();
+        let (holds, handles) = self.shared.views.lock().take_unsaid();
         let held = holds.is_empty() || self.say(&Said::Hold { holds });
         held && (handles.is_empty() || self.say(&Said::Drop { handles }))
     }

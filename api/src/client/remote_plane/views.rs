@@ -166,7 +166,7 @@ impl Views {
     }
 
     /// What the open stream does not hold yet, and what it need not hold any more.
-    pub(super) fn to_say(&mut self) -> (Vec<Holding>, Vec<Handle>) {
+    pub(super) fn take_unsaid(&mut self) -> (Vec<Holding>, Vec<Handle>) {
         let new = self.seen.values().filter(|seen| !seen.held).map(Seen::holding).collect();
         (new, std::mem::take(&mut self.dropped))
     }

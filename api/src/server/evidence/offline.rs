@@ -236,7 +236,7 @@ impl Export<'_> {
         }
         let mut at_level = self.tree.size();
         for level in 0..8 {
-            if at_level % TILE_WIDTH > 0 {
+            if !at_level.is_multiple_of(TILE_WIDTH) {
                 self.upper(level, at_level / TILE_WIDTH, at_level % TILE_WIDTH);
             }
             at_level /= TILE_WIDTH;

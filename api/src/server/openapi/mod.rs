@@ -28,6 +28,10 @@ pub fn document() -> Value {
         if takes_service_account(&path) {
             parameters_of(&mut operation).push(parts::shared("serviceAccount"));
         }
+        // The headers that any request may carry can be malformed.
+        if operation["responses"].get("401").is_some() {
+            parts::refusals(&mut operation["responses"], &["400"]);
+        }
         let item = paths.entry(path).or_insert_with(|| json!({}));
         item[method] = operation;
     }

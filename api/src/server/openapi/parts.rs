@@ -94,7 +94,7 @@ pub(super) fn headers() -> Value {
 pub(super) fn responses() -> Value {
     let mut all = json!({});
     for (status, description) in [
-        ("400", "The request can't be read."),
+        ("400", "The request or one of its headers can't be read."),
         ("401", "No bearer, or one that opens nothing; says which."),
         ("403", "The caller lacks a right; says the smallest one that is missing."),
         ("404", "There is no such object; told only to who might see it."),

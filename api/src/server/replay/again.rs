@@ -30,7 +30,7 @@ fn allowed(world: &dyn World, entry: &AuditEntry, made_at: Timestamp) -> Again {
         return Again::Otherwise("it was allowed, and nobody is named".to_owned());
     };
     if actor.kind != ActorKind::System
-        && !world.by_uid(actor.uid).is_some_and(|object| object.meta.name.as_str() == actor.name)
+        && world.by_uid(actor.uid).is_none_or(|object| object.meta.name.as_str() != actor.name)
     {
         return Again::Otherwise(format!("{actor} did not exist"));
     }

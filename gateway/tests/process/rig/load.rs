@@ -61,15 +61,14 @@ impl Load {
     }
 
     /// Waits until a call was refused, and stops.
-    pub async fn refused(self) -> Seen {
+    pub async fn refused(mut self) -> Seen {
         let begun = Instant::now();
         while self.seen().status == 200 {
             assert!(begun.elapsed().as_secs() < 60, "never refused: {:?}", self.seen());
             tokio::task::yield_now().await;
         }
         self.stop.store(true, Ordering::Relaxed);
-        self.task.await.unwrap();
-        let seen = *self.seen.lock();
-        seen
+        (&mut self.task).await.unwrap();
+        self.seen()
     }
 }
