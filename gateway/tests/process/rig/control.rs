@@ -50,9 +50,14 @@ impl Control {
     }
 
     async fn sign_in(&mut self) {
-        let login = json!({ "email": "admin@localhost", "password": self.password });
+        self.login = self.login_of("admin@localhost", &self.password).await;
+    }
+
+    /// A login of somebody.
+    pub async fn login_of(&self, email: &str, password: &str) -> String {
+        let login = json!({ "email": email, "password": password });
         let answer = self.client.post(self.url("auth/login")).json(&login).send().await.unwrap();
-        self.login = answer.json::<Value>().await.unwrap()["token"].as_str().unwrap().to_owned();
+        answer.json::<Value>().await.unwrap()["token"].as_str().unwrap().to_owned()
     }
 
     /// kill -9, and a new process on the same folder, at another port.
@@ -68,8 +73,12 @@ impl Control {
     }
 
     async fn sent(&self, request: reqwest::RequestBuilder) -> Value {
+        self.sent_by(&self.login, request).await
+    }
+
+    async fn sent_by(&self, login: &str, request: reqwest::RequestBuilder) -> Value {
         loop {
-            let request = request.try_clone().unwrap().bearer_auth(&self.login);
+            let request = request.try_clone().unwrap().bearer_auth(login);
             let answer = request.send().await.unwrap();
             let status = answer.status().as_u16();
             if status == 429 {
@@ -91,10 +100,16 @@ impl Control {
 
     /// Tokens of the project `default`, in their raw form.
     pub async fn tokens(&self, names: impl Iterator<Item = String>, ttl: Option<&str>) -> Vec<String> {
+        self.tokens_by(&self.login, names, ttl).await
+    }
+
+    /// The same, made and owned by whoever has this login.
+    pub async fn tokens_by(&self, login: &str, names: impl Iterator<Item = String>, ttl: Option<&str>) -> Vec<String> {
         let token = |name| json!({ "kind": "mcptoken", "name": name, "project": "default", "ttl": ttl });
         let items: Vec<Value> = names.map(token).collect();
-        let rows = self.apply(&items).await;
-        rows.iter().map(|row| row["token"].as_str().unwrap().to_owned()).collect()
+        let request = self.client.post(self.url("apply")).json(&json!({ "items": items }));
+        let rows = self.sent_by(login, request).await;
+        rows["items"].as_array().unwrap().iter().map(|row| row["token"].as_str().unwrap().to_owned()).collect()
     }
 
     pub async fn revoke(&self, name: &str) -> Value {
