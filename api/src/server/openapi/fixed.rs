@@ -294,7 +294,7 @@ fn gateways() -> Vec<Operation> {
                     "Records what a gateway served; the actor is the bearer's.",
                     vec![project()],
                     written,
-                    &[ALWAYS, &["400", "413"]].concat(),
+                    &[ALWAYS, &["400", "404", "413"]].concat(),
                 ),
                 &entries,
             ),

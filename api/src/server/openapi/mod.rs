@@ -27,6 +27,8 @@ pub fn document() -> Value {
         let mut operation = operation;
         if takes_service_account(&path) {
             parameters_of(&mut operation).push(parts::shared("serviceAccount"));
+            // The account may not be there.
+            parts::refusals(&mut operation["responses"], &["404"]);
         }
         // The headers that any request may carry can be malformed.
         if operation["responses"].get("401").is_some() {
