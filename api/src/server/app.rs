@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::audit::AuditLog;
 use super::effects::password::Passwords;
 use super::effects::sealed_store::SealedStore;
-use super::evidence::Evidence;
+use super::evidence::{Evidence, LogName};
 use super::metrics::Metrics;
 use super::oidc::Provider;
 use super::plane_local::LocalPlane;
@@ -31,6 +31,8 @@ pub struct App {
     pub log: Arc<dyn LogReader>,
     /// Tree, checkpoints and proofs of the log.
     pub evidence: Arc<Evidence>,
+    /// The same of the audit log.
+    pub audit_evidence: Arc<Evidence>,
     /// Values that may not enter the log.
     pub sealed: Arc<SealedStore>,
     /// Passwords.
@@ -53,6 +55,23 @@ pub struct App {
     pub metrics: Metrics,
     /// Cancelled when the control plane stops: streams end.
     pub stop: CancellationToken,
+}
+
+impl App {
+    /// Tree, checkpoints and proofs of a log.
+    #[must_use]
+    pub const fn evidence_of(&self, log: LogName) -> &Arc<Evidence> {
+        match log {
+            LogName::Config => &self.evidence,
+            LogName::Audit => &self.audit_evidence,
+        }
+    }
+
+    /// What is wrong with a log, if anything is: nothing more of it is signed.
+    #[must_use]
+    pub fn alarm(&self) -> Option<String> {
+        LogName::ALL.iter().find_map(|log| Some(format!("{log} log: {}", self.evidence_of(*log).alarm()?)))
+    }
 }
 
 /// How long a login may be idle.

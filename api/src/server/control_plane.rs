@@ -9,12 +9,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::app::App;
-use super::audit::AuditLog;
+use super::audit::{ARGUMENTS_KEY, AuditLog};
 use super::clock::Clock;
 use super::data_folder::{self, FolderError};
 use super::effects::password::Passwords;
 use super::effects::sealed_store::{SealError, SealedStore};
-use super::evidence::{Evidence, EvidenceError};
+use super::evidence::{Evidence, EvidenceError, Heads, LogName};
 use super::plane_local::LocalPlane;
 use super::published::Published;
 use super::rate_limit::RateLimits;
@@ -90,13 +90,14 @@ impl ControlPlane {
         if shredded > 0 {
             tracing::info!(shredded, "shredded sealed values that the log does not speak of");
         }
-        let audit = Arc::new(AuditLog::open(&data.join("audit"), sealed.derive("mcpctl audit arguments 1"))?);
+        let audit = Arc::new(AuditLog::open(&data.join("audit"), sealed.derive(ARGUMENTS_KEY))?);
         let metrics = metrics::Metrics::default();
         let hub = Arc::new(Hub::new(&state, metrics.revocations.clone()));
         let published = Published::new(state).by_clock(clock);
         let reader = log.reader();
         let origin = std::env::var("MCPD_LOG_ORIGIN").ok().filter(|origin| !origin.is_empty());
         let evidence = Arc::new(Evidence::open(data, origin.as_deref(), reader.clone())?);
+        let audit_evidence = Arc::new(Evidence::open_audit(data, evidence.key(), audit.clone())?);
         let (writer, writer_thread) =
             Writer::start(around(Box::new(log)), published.clone(), hub.clone()).map_err(OpenError::Thread)?;
         let fleet =
@@ -113,6 +114,7 @@ impl ControlPlane {
             hub,
             log: reader,
             evidence,
+            audit_evidence,
             published,
             writer,
             sealed,
@@ -152,7 +154,12 @@ impl ControlPlane {
         self.tasks.spawn(app.hub.clone().keep(stop.clone()));
         self.tasks.spawn(recovery.serve(app.clone(), stop.clone()));
         self.tasks.spawn(expire(app.clone(), stop.clone()));
-        self.tasks.spawn(app.evidence.clone().follow(app.published.clone(), stop.clone()));
+        for (log, heads) in [
+            (LogName::Config, Heads::Config(app.published.follow())),
+            (LogName::Audit, Heads::Audit(app.audit.follow())),
+        ] {
+            self.tasks.spawn(app.evidence_of(log).clone().follow(heads, stop.clone()));
+        }
         self.tasks.spawn(app.writer.clone().keep_writable(stop.clone()));
         self.tasks.spawn(snapshot::keep(self.snapshots.clone(), app.published.clone(), stop.clone()));
     }

@@ -90,7 +90,7 @@ async fn status(Shared(app): Shared<Arc<App>>, caller: Authenticated) -> axum::J
     axum::Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         seq: state.seq(),
-        log: match (app.evidence.alarm(), broken) {
+        log: match (app.alarm(), broken) {
             (Some(why), _) => format!("altered: {why}"),
             (None, Some(why)) => format!("read-only: {why}"),
             (None, None) => "ok".to_owned(),

@@ -142,6 +142,16 @@ fn look(app: &App) -> Figures {
             "0 when the log is not the one that was signed before",
             f64::from(u8::from(app.evidence.alarm().is_none())),
         ),
+        Level(
+            "audit_signed",
+            "Size of the newest signed checkpoint of the audit log",
+            app.audit_evidence.newest().map_or(0, |signed| signed.checkpoint.size) as f64,
+        ),
+        Level(
+            "audit_unaltered",
+            "0 when the audit log is not the one that was signed before",
+            f64::from(u8::from(app.audit_evidence.alarm().is_none())),
+        ),
         Level("snapshot_age_seconds", "Time since the newest event that the published state holds", age),
         Level("objects", "Objects in the published state", state.len() as f64),
         Level("gateways", "Streams of gateways that are open", streams as f64),

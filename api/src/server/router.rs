@@ -89,7 +89,7 @@ async fn closed(request: Request, next: Next) -> Response {
 async fn health(Shared(app): Shared<Arc<App>>) -> Response {
     let state = app.published.load();
     let broken = app.writer.figures().broken.lock().clone();
-    let status = match (app.evidence.alarm(), broken) {
+    let status = match (app.alarm(), broken) {
         (Some(_), _) => "log-altered",
         (None, Some(_)) => "read-only",
         (None, None) => "ok",

@@ -1,6 +1,7 @@
 //! `mcpctl audit prove` and `audit verify`: evidence of an event for somebody who trusts nobody.
 use std::path::PathBuf;
 
+use mcpctl_api::server::evidence::LogName;
 use mcpctl_core::record::Record;
 use mcpctl_tlog::{LogKey, Proof, proof_file};
 use serde_json::json;
@@ -11,6 +12,9 @@ use crate::home::{Home, write_whole};
 use crate::log_seen::look;
 use crate::session::{Global, Session};
 use crate::{noun, out};
+
+/// The log that events are in.
+const LOG: &str = LogName::Config.as_str();
 
 /// What to prove.
 #[derive(clap::Args)]
@@ -39,10 +43,10 @@ pub struct Verify {
 impl Prove {
     pub async fn run(self, global: &Global) -> Done {
         let session = global.session()?;
-        let looked = look(&session).await?;
+        let looked = look(&session, LogName::Config).await?;
         let seq = self.seq(&session).await?;
-        let event = session.client.log_event(seq).await?;
-        let proof = Proof::read(&session.client.log_proof(seq).await?).map_err(unproved)?;
+        let event = session.client.log_event(LOG, seq).await?;
+        let proof = Proof::read(&session.client.log_proof(LOG, seq).await?).map_err(unproved)?;
         // What is handed on was checked here, against the key that this machine knows.
         let checkpoint = proof.verify(&event, &looked.key).map_err(unproved)?;
         if proof.index + 1 != seq {

@@ -1,7 +1,8 @@
 //! `mcpctl log`: whether the log is whole, and what others need to see that for themselves.
 use std::path::PathBuf;
 
-use mcpctl_api::server::evidence;
+use clap::builder::TypedValueParser as _;
+use mcpctl_api::server::evidence::{self, LogName};
 use mcpctl_core::ids::Digest;
 use mcpctl_core::record::Record;
 use mcpctl_tlog::{Resource, TILE_WIDTH, Tree, bundle, record_hash};
@@ -13,11 +14,12 @@ use crate::log_seen::{Looked, look};
 use crate::out;
 use crate::session::{Global, Session};
 
-/// Verifies, exports and repairs the log of events
+/// Verifies, exports and repairs the logs: of events, and of what was called
 #[derive(clap::Subcommand)]
 #[command(after_help = "\
 Examples:
   mcpctl log verify
+  mcpctl log verify --log audit
   mcpctl log verify --deep --data-dir /var/lib/mcpctl
   mcpctl log export --data-dir /var/lib/mcpctl -o log-2026
   mcpctl log repair --data-dir /var/lib/mcpctl")]
@@ -33,6 +35,10 @@ pub enum Log {
 /// What to check.
 #[derive(clap::Args)]
 pub struct Verify {
+    /// Which log: config (events) or audit (calls, refusals, logins)
+    #[arg(long, value_name = "LOG", default_value = "config")]
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(["config", "audit"]).map(|log| log.parse::<LogName>().unwrap_or(LogName::Config)))]
+    log: LogName,
     /// Reads every event too: over HTTP their chain and the tree (takes run:audit), in a data folder that each folds, and what snapshots say
     #[arg(long)]
     deep: bool,
@@ -47,6 +53,10 @@ pub struct Verify {
 /// From where to where.
 #[derive(clap::Args)]
 pub struct Export {
+    /// Which log: config (events) or audit (calls, refusals, logins)
+    #[arg(long, value_name = "LOG", default_value = "config")]
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(["config", "audit"]).map(|log| log.parse::<LogName>().unwrap_or(LogName::Config)))]
+    log: LogName,
     /// The data folder
     #[arg(long, value_name = "FOLDER")]
     data_dir: PathBuf,
@@ -58,6 +68,10 @@ pub struct Export {
 /// What to repair.
 #[derive(clap::Args)]
 pub struct Repair {
+    /// Which log: config (events) or audit (calls, refusals, logins)
+    #[arg(long, value_name = "LOG", default_value = "config")]
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(["config", "audit"]).map(|log| log.parse::<LogName>().unwrap_or(LogName::Config)))]
+    log: LogName,
     /// The data folder; nobody else may be using it
     #[arg(long, value_name = "FOLDER")]
     data_dir: PathBuf,
@@ -68,14 +82,14 @@ impl Log {
         match self {
             Self::Verify(verify) => verify.run(global).await,
             Self::Export(export) => {
-                let done = evidence::export(&export.data_dir, &export.output).map_err(failed)?;
+                let done = evidence::export(&export.data_dir, export.log, &export.output).map_err(failed)?;
                 out::note(&format!("Wrote {} entries of {} as {} files.", done.size, done.origin, done.files));
                 out::print(&format!("{}\n", done.key))
             }
             Self::Repair(repair) => {
-                let done = evidence::repair(&repair.data_dir).map_err(failed)?;
+                let done = evidence::repair(&repair.data_dir, repair.log).map_err(failed)?;
                 let what = if done.repaired.is_empty() { "nothing".to_owned() } else { done.repaired.join(", ") };
-                out::print(&format!("{} events are whole; made again: {what}\n", done.records))
+                out::print(&format!("{} entries are whole; made again: {what}\n", done.records))
             }
         }
     }
@@ -85,10 +99,10 @@ impl Verify {
     async fn run(self, global: &Global) -> Done {
         let (fields, repairable) = match &self.data_dir {
             Some(data) => {
-                let seen = evidence::verify(data, self.deep).map_err(failed)?;
+                let seen = evidence::verify(data, self.log, self.deep).map_err(failed)?;
                 (json!(seen), seen.repairable)
             }
-            None => (over_http(&global.session()?, self.deep).await?, Vec::new()),
+            None => (over_http(&global.session()?, self.log, self.deep).await?, Vec::new()),
         };
         out::print(&match self.output {
             Plain::Json => format::json(&fields),
@@ -103,9 +117,9 @@ impl Verify {
     }
 }
 
-async fn over_http(session: &Session, deep: bool) -> Done<Value> {
-    let looked = look(session).await?;
-    let tree = if deep { of_entries(session, &looked).await? } else { of_tiles(session, &looked).await? };
+async fn over_http(session: &Session, log: LogName, deep: bool) -> Done<Value> {
+    let looked = look(session, log).await?;
+    let tree = if deep { of_entries(session, log, &looked).await? } else { of_tiles(session, log, &looked).await? };
     let Looked { checkpoint, key, before } = looked;
     if tree.root() != checkpoint.root {
         return Err(Failure::new("the tree is not the one that the checkpoint signs"));
@@ -121,10 +135,10 @@ fn tiles(size: u64) -> impl Iterator<Item = (u64, u64)> {
     (0..size.div_ceil(TILE_WIDTH)).map(move |n| (n, (size - n * TILE_WIDTH).min(TILE_WIDTH)))
 }
 
-async fn of_tiles(session: &Session, looked: &Looked) -> Done<Tree> {
+async fn of_tiles(session: &Session, log: LogName, looked: &Looked) -> Done<Tree> {
     let mut tree = Tree::default();
     for (n, width) in tiles(looked.checkpoint.size) {
-        let tile = session.client.log_tile(&Resource::Tile { level: 0, n, width }.to_string()).await?;
+        let tile = session.client.log_tile(log.as_str(), &Resource::Tile { level: 0, n, width }.to_string()).await?;
         for hash in tile.chunks_exact(mcpctl_tlog::HASH_BYTES) {
             let hash: [u8; mcpctl_tlog::HASH_BYTES] =
                 hash.try_into().map_err(|_| Failure::new("a tile has half a hash"))?;
@@ -134,22 +148,27 @@ async fn of_tiles(session: &Session, looked: &Looked) -> Done<Tree> {
     Ok(tree)
 }
 
-async fn of_entries(session: &Session, looked: &Looked) -> Done<Tree> {
+async fn of_entries(session: &Session, log: LogName, looked: &Looked) -> Done<Tree> {
     let (mut tree, mut prev) = (Tree::default(), Digest::default());
     for (n, width) in tiles(looked.checkpoint.size) {
-        let bytes = session.client.log_tile(&Resource::Entries { n, width }.to_string()).await?;
+        let bytes = session.client.log_tile(log.as_str(), &Resource::Entries { n, width }.to_string()).await?;
         for entry in bundle::entries(&bytes).map_err(|error| Failure::new(error.to_string()))? {
-            let seq = tree.size() + 1;
-            let header =
-                Record::load(entry).map_err(|error| Failure::new(format!("the event at seq {seq}: {error}")))?.header;
-            if header.seq.0 != seq || header.prev != prev {
-                return Err(Failure::new(format!("the event at seq {seq} does not follow from the one before it")));
+            if log == LogName::Config {
+                prev = follows(entry, tree.size() + 1, prev)?;
             }
-            prev = Digest::blake3(entry);
             let _ = tree.push(record_hash(entry));
         }
     }
     Ok(tree)
+}
+
+/// The chain of hashes of events: each names the one before it.
+fn follows(event: &[u8], seq: u64, prev: Digest) -> Done<Digest> {
+    let header = Record::load(event).map_err(|error| Failure::new(format!("the event at seq {seq}: {error}")))?.header;
+    if header.seq.0 != seq || header.prev != prev {
+        return Err(Failure::new(format!("the event at seq {seq} does not follow from the one before it")));
+    }
+    Ok(Digest::blake3(event))
 }
 
 fn failed(error: evidence::OfflineError) -> Failure {

@@ -5,6 +5,7 @@
 pub mod archive;
 pub mod bundle;
 pub mod checkpoint;
+pub mod commitment;
 pub mod consistency;
 pub mod path;
 pub mod proof;

@@ -12,9 +12,12 @@ use mcpctl_core::ids::{Digest, Seq};
 use mcpctl_core::log::journal::{Journal, JournalOptions, Sync};
 use mcpctl_core::log::{JournalReader, LogError};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
+use super::record::encode;
 use super::text::clip;
 use crate::plane::{AuditEntry, AuditFailed};
+use crate::server::clock;
 
 /// A sync follows the first unsynced entry after this long; with the sync itself it stays below 50 ms.
 const SYNC_AFTER: Duration = Duration::from_millis(20);
@@ -53,6 +56,8 @@ struct Shared {
     appended: AtomicU64,
     failed: AtomicU64,
     keeper: std::sync::OnceLock<std::thread::Thread>,
+    /// Told after each sync how far the log is durable.
+    synced: watch::Sender<Seq>,
 }
 
 /// What is behind the lock.
@@ -72,8 +77,9 @@ impl AuditLog {
         Self::open_with(dir, key, OPTIONS)
     }
 
-    pub(super) fn open_with(dir: &Path, key: [u8; 32], options: JournalOptions) -> Result<Self, LogError> {
+    pub(in crate::server) fn open_with(dir: &Path, key: [u8; 32], options: JournalOptions) -> Result<Self, LogError> {
         let journal = Journal::open(dir, options, &mut |_| Ok(()))?;
+        let durable = journal.reader().durable();
         let desk = Desk { reader: journal.reader(), journal: Some(journal), why: String::new() };
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
@@ -85,6 +91,7 @@ impl AuditLog {
             appended: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             keeper: std::sync::OnceLock::new(),
+            synced: watch::Sender::new(durable),
         });
         let of_keeper = Arc::clone(&shared);
         let keeper = std::thread::Builder::new().name("audit-keeper".to_owned()).spawn(move || of_keeper.keep());
@@ -108,6 +115,11 @@ impl AuditLog {
     /// Makes durable what is written, now: for an orderly end.
     pub fn sync(&self) {
         self.shared.sync();
+    }
+
+    /// To be told how far the log is durable.
+    pub(in crate::server) fn follow(&self) -> watch::Receiver<Seq> {
+        self.shared.synced.subscribe()
     }
 
     /// Figures since the start.
@@ -148,7 +160,7 @@ impl Shared {
         clip(&mut entry);
         // Short arguments could be guessed from a plain digest, not from one under a key.
         entry.arguments = entry.arguments.map(|plain| Digest(*blake3::keyed_hash(&self.key, &plain.0).as_bytes()));
-        let bytes = rmp_serde::to_vec_named(&entry).map_err(|error| AuditFailed(error.to_string()))?;
+        let bytes = encode(entry, &clock::random()).map_err(|error| AuditFailed(error.to_string()))?;
         let seq = {
             let mut desk = self.desk.lock();
             let Some(journal) = &mut desk.journal else { return Err(AuditFailed(desk.why.clone())) };
@@ -207,11 +219,18 @@ impl Shared {
     fn sync(&self) {
         self.dirty.store(false, Ordering::Release);
         let Some(syncer) = self.desk.lock().journal.as_ref().map(Journal::syncer) else { return };
-        if let Err(error) = syncer.sync() {
-            let why = causes(&error);
-            tracing::error!(%why, "the audit log can't be synced");
-            self.give_up(&mut self.desk.lock(), why);
+        match syncer.sync() {
+            Ok(durable) => self.tell(durable),
+            Err(error) => {
+                let why = causes(&error);
+                tracing::error!(%why, "the audit log can't be synced");
+                self.give_up(&mut self.desk.lock(), why);
+            }
         }
+    }
+
+    fn tell(&self, durable: Seq) {
+        self.synced.send_if_modified(|told| std::mem::replace(told, durable) != durable);
     }
 
     fn reopen(&self) -> bool {
@@ -223,6 +242,7 @@ impl Shared {
                 let mut desk = self.desk.lock();
                 desk.reader = journal.reader();
                 desk.journal = Some(journal);
+                self.tell(desk.reader.durable());
                 tracing::info!("the audit log takes entries again");
                 true
             }

@@ -6,10 +6,17 @@ pub(in crate::server) mod pin;
 mod query;
 #[cfg(test)]
 mod query_tests;
+mod record;
+#[cfg(test)]
+mod record_tests;
 mod route;
 mod text;
 
+/// Under which key digests of arguments are stored.
+pub(in crate::server) const ARGUMENTS_KEY: &str = "mcpctl audit arguments 1";
+
 pub use log::{AuditFigures, AuditLog};
 pub use query::{AuditQuery, LIMIT_MAX, RIGHT, read_entry};
+pub use record::{AuditRecord, DOMAIN, RecordError, decode};
 pub use route::routes;
 pub(super) use text::harmless;

@@ -12,6 +12,7 @@ use mcpctl_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::AuditLog;
+use super::record::decode;
 use super::text::escape;
 use crate::client::AuditItem;
 use crate::plane::AuditEntry;
@@ -108,7 +109,7 @@ impl AuditLog {
     /// # Errors
     /// When the log can't be read.
     pub fn each(&self, each: &mut dyn FnMut(Seq, Option<AuditEntry>) -> bool) -> Result<(), LogError> {
-        self.reader().scan(Seq(1), &mut |position, bytes| each(position, rmp_serde::from_slice(bytes).ok()))
+        self.reader().scan(Seq(1), &mut |position, bytes| each(position, decode(bytes).ok()))
     }
 
     /// How many entries there are.
@@ -150,9 +151,8 @@ fn sha_begins(entry: &AuditEntry, wanted: &str) -> bool {
 
 /// Reads an entry; one that a later version wrote and this one can't read is left out, and said so in the log of mcpd.
 fn read(position: Seq, bytes: &[u8], query: &AuditQuery) -> Option<AuditItem> {
-    let mut entry: AuditEntry = rmp_serde::from_slice(bytes)
-        .inspect_err(|error| tracing::warn!(%position, %error, "an audit entry can't be read"))
-        .ok()?;
+    let mut entry =
+        decode(bytes).inspect_err(|error| tracing::warn!(%position, %error, "an audit entry can't be read")).ok()?;
     if !query.matches(&entry) {
         return None;
     }

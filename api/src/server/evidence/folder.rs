@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use mcpctl_tlog::{Checkpoint, Leaves, LogKey, Resource, TILE_WIDTH, Tree};
 
-use super::EvidenceError;
+use super::{EvidenceError, LogName};
 
 /// Most levels of tiles that a tree of 2^64 entries has.
 const LEVELS: u8 = 8;
@@ -18,15 +18,15 @@ pub(super) struct Folder {
 
 impl Folder {
     /// Opens the folder, and puts the public key into it.
-    pub(super) fn open(data: &Path, key: &LogKey) -> Result<Self, EvidenceError> {
-        let folder = Self::at(data);
+    pub(super) fn open(data: &Path, log: LogName, key: &LogKey) -> Result<Self, EvidenceError> {
+        let folder = Self::at(data, log);
         folder.write("log.vkey", format!("{}\n", key.as_str()).as_bytes())?;
         Ok(folder)
     }
 
     /// The folder as it is, of the log in a data folder.
-    pub(super) fn at(data: &Path) -> Self {
-        Self { dir: data.join("tlog").join("config") }
+    pub(super) fn at(data: &Path, log: LogName) -> Self {
+        Self { dir: data.join("tlog").join(log.as_str()) }
     }
 
     /// Tiles that lie elsewhere.
@@ -94,6 +94,11 @@ impl Folder {
         self.full(n).is_ok_and(|tile| tree.holds(n, &tile))
     }
 
+    /// Makes everything that is here durable.
+    pub(super) fn sync(&self) -> Result<(), EvidenceError> {
+        sync_all(&self.dir).map_err(|source| EvidenceError::Files { path: self.dir.clone(), source })
+    }
+
     /// Writes a file as a whole: readers never see half of one. It may be lost in a power cut, and is made again then.
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), EvidenceError> {
         let path = self.dir.join(name);
@@ -104,6 +109,15 @@ impl Folder {
         let draft = self.dir.join("draft");
         fs::write(&draft, bytes).and_then(|()| fs::rename(&draft, &path)).map_err(failed)
     }
+}
+
+fn sync_all(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        for entry in fs::read_dir(path)? {
+            sync_all(&entry?.path())?;
+        }
+    }
+    fs::File::open(path)?.sync_all()
 }
 
 fn remove_all_but(folder: &Path, keep: &Path) {

@@ -6,8 +6,8 @@ use std::process::{Command, Output};
 use mcpctl_core::ids::Seq;
 use mcpctl_tlog::{archive, proof_file};
 
-use super::export;
 use super::tests::House;
+use super::{LogName, export};
 
 /// Where Debian puts sources of Go packages.
 const GO_SOURCES: &str = "/usr/share/gocode";
@@ -30,7 +30,7 @@ fn said(output: &Output) -> String {
 fn exported(house: &mut House) -> tempfile::TempDir {
     let to = tempfile::tempdir().unwrap();
     house.close();
-    export(&house.path(), to.path()).unwrap();
+    export(&house.path(), LogName::Config, to.path()).unwrap();
     house.reopen();
     to
 }

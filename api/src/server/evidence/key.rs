@@ -7,10 +7,8 @@ use std::path::{Path, PathBuf};
 use mcpctl_tlog::{CheckpointError, LogSigner};
 use zeroize::Zeroizing;
 
+use super::LogName;
 use crate::server::clock;
-
-/// Name of the file, in the data folder.
-const FILE: &str = "log.key";
 
 /// A key that is not used.
 #[derive(Debug, thiserror::Error)]
@@ -54,8 +52,8 @@ pub enum KeyError {
 }
 
 /// Opens the key of a data folder, or makes one.
-pub(super) fn open(data: &Path, origin: Option<&str>) -> Result<LogSigner, KeyError> {
-    let path = data.join(FILE);
+pub(super) fn open(data: &Path, log: LogName, origin: Option<&str>) -> Result<LogSigner, KeyError> {
+    let path = data.join(log.key_file());
     let io = |source| KeyError::Io { path: path.clone(), source };
     let text = match fs::read_to_string(&path) {
         Ok(text) => Zeroizing::new(text),

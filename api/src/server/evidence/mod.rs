@@ -1,11 +1,15 @@
-//! The evidence of the `config` log: a tree over its records, signed checkpoints, and proofs for whoever asks.
+//! The evidence of a log: a tree over its entries, signed checkpoints, and proofs for whoever asks.
 //!
-//! It is derived from the journal and never read to decide: brought level in the background after a start, and
-//! within a moment of every commit. See `docs/decisions/0017-evidence-tree.md`.
+//! It is derived from the journals and never read to decide: brought level in the background after a start, and
+//! within a moment of every commit. See `docs/decisions/0017-evidence-tree.md` and `0019-audit-records.md`.
+mod export;
 mod folder;
+mod follow;
 mod key;
+mod log_name;
 mod offline;
 mod routes;
+mod source;
 
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,22 +18,23 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use mcpctl_core::ids::Seq;
 use mcpctl_core::log::{LogError, LogReader};
-use mcpctl_core::world::World as _;
 use mcpctl_tlog::{
-    Checkpoint, CheckpointError, Hash, LogKey, LogSigner, Proof, Resource, Tree, TreeError, bundle, record_hash,
+    Checkpoint, CheckpointError, HASH_BYTES, Hash, Leaves as _, LogKey, LogSigner, Proof, Resource, TILE_WIDTH, Tree,
+    TreeError, bundle,
 };
 use parking_lot::Mutex;
-use tokio_util::sync::CancellationToken;
 
-use super::published::Published;
+use super::audit::{AuditLog, RecordError};
 use folder::Folder;
+use source::{Leaf, Source};
 
+pub use export::{Exported, export};
+pub(super) use follow::Heads;
 pub use key::KeyError;
-pub use offline::{Exported, OfflineError, Repaired, Verified, export, repair, verify};
+pub use log_name::{LogName, UnknownLog};
+pub use offline::{OfflineError, Repaired, Verified, repair, verify};
 pub use routes::{MAY_READ, routes};
 
-/// Shortest time between two checkpoints: under load one signature stands for all that was committed meanwhile.
-const SIGN_EVERY: Duration = Duration::from_millis(50);
 /// Shortest time between two checkpoints on disk.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 /// Records read from the log at once.
@@ -71,6 +76,29 @@ pub enum EvidenceError {
     /// A checkpoint can't be signed.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// An entry of the audit log can't be read.
+    #[error("the audit entry at position {position}")]
+    Entry {
+        /// Its position.
+        position: u64,
+        /// Why.
+        #[source]
+        source: RecordError,
+    },
+    /// It was there, and was erased or dropped: only hashes are left.
+    #[error("{what} was erased or dropped: the log keeps only the hash")]
+    Gone {
+        /// What is asked for.
+        what: String,
+    },
+    /// A tile of hashes is missing or damaged whose entries were dropped: it can't be made again.
+    #[error(
+        "tile {n} of leaf hashes is missing or damaged, and the entries that it was made from were dropped: restore it from a copy or an export"
+    )]
+    LostTile {
+        /// Which.
+        n: u64,
+    },
     /// The records are not those that were signed for.
     #[error(
         "the log is not the one that was signed at {signed} records: it was changed outside this program, and nothing more is signed"
@@ -92,9 +120,10 @@ pub struct Signed {
 
 /// The evidence of one log.
 pub struct Evidence {
+    name: LogName,
     folder: Folder,
     signer: LogSigner,
-    log: Arc<dyn LogReader>,
+    source: Box<dyn Source>,
     tree: RwLock<Tree>,
     newest: ArcSwapOption<Signed>,
     /// The checkpoint that an earlier run left: the log must go on from there.
@@ -104,21 +133,40 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Opens the evidence of the log in a data folder. A key is made at the first start, for this origin or a random one.
+    /// Opens the evidence of the config log in a data folder. A key is made at the first start, for this origin or a
+    /// random one.
     ///
     /// # Errors
     /// When the key is exposed or damaged, or the log has fewer records than were signed for.
     pub fn open(data: &Path, origin: Option<&str>, log: Arc<dyn LogReader>) -> Result<Self, EvidenceError> {
-        let signer = key::open(data, origin)?;
-        let folder = Folder::open(data, signer.key())?;
+        Self::of(data, LogName::Config, origin, Box::new(log))
+    }
+
+    /// Opens the evidence of the audit log, whose origin lies beside that of the config log.
+    ///
+    /// # Errors
+    /// As for [`Evidence::open`].
+    pub fn open_audit(data: &Path, config: &LogKey, audit: Arc<AuditLog>) -> Result<Self, EvidenceError> {
+        Self::of(data, LogName::Audit, Some(&LogName::Audit.beside(config.origin())), Box::new(audit))
+    }
+
+    fn of(data: &Path, name: LogName, origin: Option<&str>, source: Box<dyn Source>) -> Result<Self, EvidenceError> {
+        let signer = key::open(data, name, origin)?;
+        let folder = Folder::open(data, name, signer.key())?;
         let before = folder.checkpoint(signer.key());
-        if let Some(signed) = before.as_ref().filter(|signed| signed.size > log.head().0) {
-            let (now, path) = (log.head().0, folder.checkpoint_path());
+        if let Some(signed) = before.as_ref().filter(|signed| signed.size > source.head()) {
+            let (now, path) = (source.head(), folder.checkpoint_path());
             return Err(EvidenceError::Shorter { now, signed: signed.size, path });
         }
         let (tree, newest) = (RwLock::default(), ArcSwapOption::empty());
         let (alarm, kept) = (Mutex::new(None), Mutex::new(None));
-        Ok(Self { folder, signer, log, tree, newest, before, alarm, kept })
+        Ok(Self { name, folder, signer, source, tree, newest, before, alarm, kept })
+    }
+
+    /// Which log it is of.
+    #[must_use]
+    pub const fn name(&self) -> LogName {
+        self.name
     }
 
     /// The public key of the log.
@@ -139,16 +187,21 @@ impl Evidence {
         self.alarm.lock().clone()
     }
 
-    /// Brings the tree level with the log up to a seq, and signs it.
+    /// Brings the tree level with the log up to a position, and signs it.
     ///
     /// # Errors
     /// When the log can't be read, or is not the one that was signed before.
-    pub fn catch_up(&self, head: Seq) -> Result<(), EvidenceError> {
+    pub fn catch_up(&self, head: u64) -> Result<(), EvidenceError> {
         if self.alarm().is_some() {
             return Ok(());
         }
-        while self.size() < head.0 {
-            let leaves = self.leaf_hashes(self.size() + 1, CHUNK.min(head.0 - self.size()))?;
+        while self.size() < head {
+            let size = self.size();
+            if size + 1 < self.source.first() {
+                self.push_dropped(size)?;
+                continue;
+            }
+            let leaves = self.leaf_hashes(size + 1, CHUNK.min(head - size))?;
             if leaves.is_empty() {
                 break;
             }
@@ -163,6 +216,20 @@ impl Evidence {
         if due { self.keep() } else { Ok(()) }
     }
 
+    /// Entries that were dropped live on in their tile: it was made durable before.
+    fn push_dropped(&self, size: u64) -> Result<(), EvidenceError> {
+        let (n, within) = (size / TILE_WIDTH, (size % TILE_WIDTH) as usize);
+        let tile = self.folder.full(n).ok().filter(|tile| tile.len() == TILE_WIDTH as usize * HASH_BYTES);
+        let tile = tile.ok_or(EvidenceError::LostTile { n }).inspect_err(|lost| self.raise(lost))?;
+        let (hashes, _) = tile.as_chunks::<HASH_BYTES>();
+        hashes[within..].iter().try_for_each(|hash| self.push(Hash(*hash)))
+    }
+
+    fn raise(&self, error: &EvidenceError) {
+        tracing::error!(log = %self.name, "{error}");
+        *self.alarm.lock() = Some(error.to_string());
+    }
+
     fn push(&self, leaf: Hash) -> Result<(), EvidenceError> {
         let mut tree = self.tree.write().unwrap_or_else(PoisonError::into_inner);
         let full = tree.push(leaf);
@@ -170,8 +237,7 @@ impl Evidence {
             && signed.root != tree.root()
         {
             let altered = EvidenceError::Altered { signed: signed.size };
-            tracing::error!("{altered}");
-            *self.alarm.lock() = Some(altered.to_string());
+            self.raise(&altered);
             return Err(altered);
         }
         match full {
@@ -180,11 +246,16 @@ impl Evidence {
         }
     }
 
-    fn leaf_hashes(&self, from: u64, count: u64) -> Result<Vec<Hash>, LogError> {
-        let mut hashes = Vec::new();
-        self.log.scan(Seq(from), &mut |seq, bytes| {
-            hashes.push(record_hash(bytes));
-            seq.0 - from + 1 < count
+    /// Hashes of the leaves from a position on: fewer than `count`, or none, when they are not there or no more.
+    fn leaf_hashes(&self, from: u64, count: u64) -> Result<Vec<Hash>, EvidenceError> {
+        let (mut hashes, mut next) = (Vec::new(), from);
+        self.source.scan(from, &mut |position, leaf| {
+            if position != next {
+                return false;
+            }
+            hashes.push(leaf.hash());
+            next += 1;
+            next - from < count
         })?;
         Ok(hashes)
     }
@@ -227,29 +298,47 @@ impl Evidence {
     }
 
     fn entries(&self, n: u64, width: u64) -> Result<Option<Vec<u8>>, EvidenceError> {
-        let Some(first) = n.checked_mul(mcpctl_tlog::TILE_WIDTH) else { return Ok(None) };
+        let Some(first) = n.checked_mul(TILE_WIDTH) else { return Ok(None) };
         if first.checked_add(width).is_none_or(|end| end > self.size()) {
             return Ok(None);
         }
-        let (mut entries, mut fits) = (Vec::new(), true);
-        self.log.scan(Seq(first + 1), &mut |seq, bytes| {
-            fits &= bundle::push(&mut entries, bytes);
-            seq.0 < first + width
+        let gone = || EvidenceError::Gone { what: format!("a part of the entries {first} to {}", first + width - 1) };
+        if first + 1 < self.source.first() {
+            return Err(gone());
+        }
+        let (mut entries, mut fits, mut whole) = (Vec::new(), true, true);
+        self.source.scan(first + 1, &mut |position, leaf| {
+            match leaf {
+                Leaf::Bytes(bytes) => fits &= bundle::push(&mut entries, bytes),
+                Leaf::Hash(_) => whole = false,
+            }
+            position < first + width
         })?;
-        Ok(fits.then_some(entries))
+        if whole { Ok(fits.then_some(entries)) } else { Err(gone()) }
     }
 
-    /// The stored bytes of an event, and the proof that it is in the log; `None` when the log has it not.
+    /// An entry, and the proof that it is in the log; `None` when the log has it not.
     ///
     /// # Errors
-    /// When the log can't be read.
-    pub fn prove(&self, seq: Seq) -> Result<Option<(Vec<u8>, Proof)>, EvidenceError> {
-        let Some(index) = seq.0.checked_sub(1).filter(|index| *index < self.size()) else { return Ok(None) };
-        let Some(event) = self.log.read(seq)? else { return Ok(None) };
+    /// When the log can't be read, or only the hash of the entry is left.
+    pub fn prove(&self, position: Seq) -> Result<Option<(Vec<u8>, Proof)>, EvidenceError> {
+        let Some(index) = position.0.checked_sub(1).filter(|index| *index < self.size()) else { return Ok(None) };
+        let event = self.entry(position.0)?;
         let proof = self.with_tiles(|tree| Ok((tree.prove_entry(index, &self.folder)?, tree.size(), tree.root())));
         let (hashes, size, root) = proof?;
         let checkpoint = self.sign(size, root)?.note;
         Ok(Some((event, Proof { index, hashes, checkpoint })))
+    }
+
+    fn entry(&self, position: u64) -> Result<Vec<u8>, EvidenceError> {
+        let mut found = None;
+        self.source.scan(position, &mut |at, leaf| {
+            if let (true, Leaf::Bytes(bytes)) = (at == position, leaf) {
+                found = Some(bytes.to_vec());
+            }
+            false
+        })?;
+        found.ok_or_else(|| EvidenceError::Gone { what: format!("the entry at position {position}") })
     }
 
     /// The proof that the log goes on from the one of its first `size` records, and the checkpoint it leads to; `None` when
@@ -273,12 +362,15 @@ impl Evidence {
             Err(TreeError::Tile { .. } | TreeError::Read(_) | TreeError::Proof(_)) => {}
             other => return Ok(other?),
         }
-        for n in 0..tree.size() / mcpctl_tlog::TILE_WIDTH {
+        for n in 0..tree.size() / TILE_WIDTH {
             if !self.folder.has(&tree, n) {
-                let first = n * mcpctl_tlog::TILE_WIDTH + 1;
-                let hashes = self.leaf_hashes(first, mcpctl_tlog::TILE_WIDTH)?;
+                let hashes = self.leaf_hashes(n * TILE_WIDTH + 1, TILE_WIDTH)?;
                 let tile: Vec<u8> = hashes.iter().flat_map(|hash| hash.0).collect();
+                if !tree.holds(n, &tile) {
+                    return Err(EvidenceError::LostTile { n });
+                }
                 tracing::warn!(
+                    log = %self.name,
                     tile = n,
                     "a tile of the evidence tree was damaged or missing: made again from the journal"
                 );
@@ -288,33 +380,28 @@ impl Evidence {
         Ok(ask(&tree)?)
     }
 
-    /// Keeps the tree level with what is published, until stopped; then leaves the last checkpoint on disk.
-    pub(super) async fn follow(self: Arc<Self>, published: Published, stop: CancellationToken) {
-        let mut states = published.follow();
-        loop {
-            let head = states.borrow_and_update().seq();
-            let this = self.clone();
-            let caught_up = tokio::task::spawn_blocking(move || this.catch_up(head)).await;
-            if let Ok(Err(error)) = caught_up {
-                tracing::error!(%error, "the evidence tree is not level with the log");
-            }
-            let wait = async {
-                tokio::time::sleep(SIGN_EVERY).await;
-                states.changed().await
-            };
-            tokio::select! {
-                () = stop.cancelled() => break,
-                changed = wait => if changed.is_err() { break },
-            }
+    /// Makes the tiles and the checkpoint durable, and answers up to which position entries may be dropped: the hashes of
+    /// those are kept in full tiles. What is dropped before that can't be verified any more.
+    ///
+    /// # Errors
+    /// When files can't be written or synced, or the tree is not level with the log yet.
+    pub fn settle(&self) -> Result<u64, EvidenceError> {
+        if self.newest().is_none() || self.alarm().is_some() {
+            return Ok(0);
         }
-        let head = published.load().seq();
-        let last = tokio::task::spawn_blocking(move || self.catch_up(head).and_then(|()| self.keep())).await;
-        if let Ok(Err(error)) = last {
-            tracing::warn!(%error, "the last checkpoint is not on disk");
+        self.keep()?;
+        let full = self.size() / TILE_WIDTH;
+        // Asking for a tile makes it again if it is damaged.
+        for n in 0..full {
+            self.with_tiles(|tree| tree.tile(0, n, TILE_WIDTH, &self.folder))?;
         }
+        self.folder.sync()?;
+        Ok(full * TILE_WIDTH)
     }
 }
 
+#[cfg(test)]
+mod audit_tests;
 #[cfg(test)]
 mod interop_tests;
 #[cfg(test)]

@@ -1,15 +1,17 @@
 //! The log of a data folder, looked at from outside: verify, export for strangers, and repair of what can be proved.
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mcpctl_core::ids::{Digest, Seq};
-use mcpctl_core::log::{EventLog as _, LogError, durable};
+use mcpctl_core::log::{EventLog as _, LogError, durable, journal};
 use mcpctl_core::world::World as _;
 use mcpctl_projections::State;
-use mcpctl_tlog::{Checkpoint, Resource, TILE_WIDTH, Tree, record_hash};
+use mcpctl_tlog::{Checkpoint, HASH_BYTES, Hash, Leaves as _, LogKey, LogSigner, Resource, TILE_WIDTH, Tree};
 
 use super::folder::Folder;
-use super::{Evidence, EvidenceError, key};
+use super::source::Leaf;
+use super::{Evidence, EvidenceError, LogName, key};
+use crate::server::audit::{AuditLog, AuditRecord};
 use crate::server::data_folder::{self, FolderError};
 use crate::server::effects::sealed_store::{SealError, SealedStore};
 use crate::server::snapshot::{Snapshots, this_program};
@@ -50,44 +52,54 @@ pub enum OfflineError {
 pub struct Verified {
     /// The log's origin.
     pub origin: String,
-    /// Number of records: checksums, order and chain of hashes hold for all of them.
+    /// Number of entries there ever were: checksums and order hold for all that are kept, and the chain of hashes of events.
     pub records: u64,
-    /// Hash of the last one.
-    pub head: Digest,
+    /// Hash of the last event; the audit log has no chain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head: Option<Digest>,
     /// Root of the tree over them, base64.
     pub root: String,
     /// Size of the signed checkpoint on disk that the records agree with.
     pub checkpoint: Option<u64>,
     /// What is derived and damaged or missing: `mcpctl log repair` makes it again.
     pub repairable: Vec<String>,
-    /// Whether every event was folded, and every snapshot compared with what came out.
+    /// Audit entries that were dropped by retention: their hashes are kept and belong to the tree.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub dropped: u64,
+    /// Audit entries whose details were erased.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub erased: u64,
+    /// Whether every event was folded and every snapshot compared with what came out, or the details of every audit entry
+    /// with what its header commits to.
     pub deep: bool,
 }
 
-/// Checks the log of a data folder without changing anything: every record, the chain, the tree against the checkpoint,
-/// the tiles; and, `deep`, that every event folds and that a snapshot says the same.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// Checks a log of a data folder without changing anything: every record, the chain, the tree against the checkpoint, the
+/// tiles; and, `deep`, that every event folds and that a snapshot says the same, or that the details of every audit entry
+/// are those that its header commits to.
 ///
 /// # Errors
 /// When something that can't be made again is damaged, missing or altered.
-pub fn verify(data: &Path, deep: bool) -> Result<Verified, OfflineError> {
-    let log = log_folder(data)?;
-    let signer = key::open(data, None).map_err(EvidenceError::from)?;
-    let folder = Folder::at(data);
-    let before = folder.checkpoint(signer.key());
-    let (mut tree, mut state, mut repairable) = (Tree::default(), State::default(), Vec::new());
+pub fn verify(data: &Path, log: LogName, deep: bool) -> Result<Verified, OfflineError> {
+    match log {
+        LogName::Config => verify_config(data, deep),
+        LogName::Audit => verify_audit(data, deep),
+    }
+}
+
+fn verify_config(data: &Path, deep: bool) -> Result<Verified, OfflineError> {
+    let dir = log_folder(data, LogName::Config)?;
+    let (mut look, mut state) = (Look::at(data, LogName::Config)?, State::default());
     let snapshots = snapshots(data)?;
     let snapshot = if deep { snapshots.peek() } else { None };
-    let mut altered = None;
     let decode_after = if deep { Seq(0) } else { Seq(u64::MAX) };
-    let (records, head) = durable::verify(&log, decode_after, &mut |checked| {
-        if let Some((n, tile)) = tree.push(record_hash(checked.bytes))
-            && mcpctl_tlog::Leaves::full(&folder, n).ok().as_ref() != Some(&tile)
-        {
-            repairable.push(Resource::Tile { level: 0, n, width: TILE_WIDTH }.to_string());
-        }
-        if before.as_ref().is_some_and(|signed| signed.size == tree.size() && signed.root != tree.root()) {
-            altered = Some(tree.size());
-        }
+    let (_, head) = durable::verify(&dir, decode_after, &mut |checked| {
+        look.take(Leaf::Bytes(checked.bytes));
         if deep {
             let (seq, hash) = (checked.seq, checked.hash);
             let folded = state.fold(&checked.record()?, hash).map(drop);
@@ -97,30 +109,145 @@ pub fn verify(data: &Path, deep: bool) -> Result<Verified, OfflineError> {
                 .as_ref()
                 .is_some_and(|snapshot| snapshot.seq() == seq && snapshot.to_image() != state.to_image())
             {
-                repairable.push(format!("snapshot at {seq}"));
+                look.repairable.push(format!("snapshot at {seq}"));
             }
         }
         Ok(())
     })?;
-    if let Some(signed) = altered {
-        return Err(EvidenceError::Altered { signed }.into());
-    }
-    shorter(&folder, before.as_ref(), records)?;
-    if before.is_none() && records > Seq(0) {
-        repairable.push("checkpoint".to_owned());
-    }
-    let (origin, root) = (signer.key().origin().to_owned(), tree.root().to_string());
-    let checkpoint = before.map(|signed| signed.size);
-    Ok(Verified { origin, records: records.0, head, root, checkpoint, repairable, deep })
+    Ok(Verified { head: Some(head), deep, ..look.end()? })
 }
 
-fn shorter(folder: &Folder, before: Option<&Checkpoint>, records: Seq) -> Result<(), EvidenceError> {
-    match before.filter(|signed| signed.size > records.0) {
+fn verify_audit(data: &Path, deep: bool) -> Result<Verified, OfflineError> {
+    let mut look = Look::at(data, LogName::Audit)?;
+    let (mut dropped, mut erased) = (0, 0);
+    let mut bad = None;
+    each_audit_record(data, &mut |position, record| {
+        if look.tree.size() + 1 < position {
+            dropped = position - 1 - look.tree.size();
+            look.take_dropped(position)?;
+        }
+        look.take(record.into());
+        erased += u64::from(record.is_erased());
+        if let (true, Err(source)) = (deep, record.check()) {
+            bad.get_or_insert(EvidenceError::Entry { position, source });
+        }
+        Ok(())
+    })?;
+    match bad {
+        Some(bad) => Err(bad.into()),
+        None => Ok(Verified { dropped, erased, deep, ..look.end()? }),
+    }
+}
+
+/// What each record of an audit log is handed to.
+type EachAudit<'a> = &'a mut dyn FnMut(u64, AuditRecord<'_>) -> Result<(), EvidenceError>;
+
+pub(super) fn each_audit_record(data: &Path, each: EachAudit<'_>) -> Result<(), OfflineError> {
+    let dir = log_folder(data, LogName::Audit)?;
+    let mut failed = None;
+    journal::verify(&dir, &mut |entry| {
+        if failed.is_none() {
+            let position = entry.seq.0;
+            let record = AuditRecord::read(entry.record).map_err(|source| EvidenceError::Entry { position, source });
+            failed = record.and_then(|record| each(position, record)).err();
+        }
+        Ok(())
+    })?;
+    failed.map_or(Ok(()), |failed| Err(failed.into()))
+}
+
+/// A log as it is looked at, entry by entry: its tree, against tiles and checkpoint on disk.
+pub(super) struct Look {
+    pub(super) folder: Folder,
+    key: LogKey,
+    before: Option<Checkpoint>,
+    pub(super) tree: Tree,
+    repairable: Vec<String>,
+    altered: Option<u64>,
+}
+
+impl Look {
+    pub(super) fn at(data: &Path, log: LogName) -> Result<Self, OfflineError> {
+        let key = signer(data, log)?.key().clone();
+        let folder = Folder::at(data, log);
+        let before = folder.checkpoint(&key);
+        Ok(Self { folder, key, before, tree: Tree::default(), repairable: Vec::new(), altered: None })
+    }
+
+    fn take(&mut self, leaf: Leaf<'_>) {
+        if let Some((n, tile)) = self.push(leaf.hash())
+            && self.folder.full(n).ok().as_ref() != Some(&tile)
+        {
+            self.repairable.push(Resource::Tile { level: 0, n, width: TILE_WIDTH }.to_string());
+        }
+    }
+
+    pub(super) fn push(&mut self, leaf: Hash) -> Option<(u64, Vec<u8>)> {
+        let full = self.tree.push(leaf);
+        let size = self.tree.size();
+        if self.before.as_ref().is_some_and(|signed| signed.size == size && signed.root != self.tree.root()) {
+            self.altered = Some(size);
+        }
+        full
+    }
+
+    /// Entries before a position were dropped: their hashes are in tiles, which can't be made again.
+    pub(super) fn take_dropped(&mut self, first: u64) -> Result<(), EvidenceError> {
+        while self.tree.size() + 1 < first {
+            let (n, within) = (self.tree.size() / TILE_WIDTH, self.tree.size() % TILE_WIDTH);
+            let tile = self.folder.full(n).ok().filter(|tile| tile.len() == TILE_WIDTH as usize * HASH_BYTES);
+            let tile = tile.ok_or(EvidenceError::LostTile { n })?;
+            let (hashes, _) = tile.as_chunks::<HASH_BYTES>();
+            let last = (first - 1 - n * TILE_WIDTH).min(TILE_WIDTH);
+            for hash in &hashes[within as usize..last as usize] {
+                let _ = self.push(Hash(*hash));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn end(mut self) -> Result<Verified, OfflineError> {
+        let records = self.tree.size();
+        if let Some(signed) = self.altered {
+            return Err(EvidenceError::Altered { signed }.into());
+        }
+        shorter(&self.folder, self.before.as_ref(), records)?;
+        if self.before.is_none() && records > 0 {
+            self.repairable.push("checkpoint".to_owned());
+        }
+        Ok(Verified {
+            origin: self.key.origin().to_owned(),
+            records,
+            head: None,
+            root: self.tree.root().to_string(),
+            checkpoint: self.before.map(|signed| signed.size),
+            repairable: self.repairable,
+            dropped: 0,
+            erased: 0,
+            deep: false,
+        })
+    }
+}
+
+fn shorter(folder: &Folder, before: Option<&Checkpoint>, records: u64) -> Result<(), EvidenceError> {
+    match before.filter(|signed| signed.size > records) {
         Some(signed) => {
             let path = folder.checkpoint_path();
-            Err(EvidenceError::Shorter { now: records.0, signed: signed.size, path })
+            Err(EvidenceError::Shorter { now: records, signed: signed.size, path })
         }
         None => Ok(()),
+    }
+}
+
+/// The key of a log; that of the audit log lies beside that of the config log.
+pub(super) fn signer(data: &Path, log: LogName) -> Result<LogSigner, OfflineError> {
+    let config = key::open(data, LogName::Config, None).map_err(EvidenceError::from)?;
+    match log {
+        LogName::Config => Ok(config),
+        other => {
+            let origin = other.beside(config.key().origin());
+            Ok(key::open(data, other, Some(&origin)).map_err(EvidenceError::from)?)
+        }
     }
 }
 
@@ -139,129 +266,44 @@ pub struct Repaired {
 ///
 /// # Errors
 /// When the folder is in use, or the damage can't be repaired.
-pub fn repair(data: &Path) -> Result<Repaired, OfflineError> {
-    log_folder(data)?;
+pub fn repair(data: &Path, log: LogName) -> Result<Repaired, OfflineError> {
+    log_folder(data, log)?;
     data_folder::prepare(data)?;
-    let before = verify(data, true)?;
+    let before = verify(data, log, true)?;
+    let records = match log {
+        LogName::Config => repair_config(data, &before)?,
+        LogName::Audit => repair_audit(data)?,
+    };
+    Ok(Repaired { repaired: before.repairable, records })
+}
+
+fn repair_config(data: &Path, before: &Verified) -> Result<u64, OfflineError> {
     let snapshots = snapshots(data)?;
     if before.repairable.iter().any(|what| what.starts_with("snapshot")) {
         snapshots.discard();
     }
     let (mut log, state) = open_log(&data.join("log"), &snapshots)?;
     log.recover()?;
-    let evidence = Evidence::open(data, None, log.reader())?;
-    evidence.catch_up(state.seq())?;
+    level(&Evidence::open(data, None, log.reader())?, state.seq().0)
+}
+
+fn repair_audit(data: &Path) -> Result<u64, OfflineError> {
+    let key = SealedStore::open(data)?.derive(crate::server::audit::ARGUMENTS_KEY);
+    let audit = Arc::new(AuditLog::open(&data.join("audit"), key)?);
+    let config = signer(data, LogName::Config)?;
+    let head = audit.figures().durable.0;
+    level(&Evidence::open_audit(data, config.key(), audit)?, head)
+}
+
+fn level(evidence: &Evidence, head: u64) -> Result<u64, OfflineError> {
+    evidence.catch_up(head)?;
     evidence.keep()?;
-    Ok(Repaired { repaired: before.repairable, records: state.seq().0 })
+    Ok(head)
 }
 
-/// What an export holds.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Exported {
-    /// The log's origin.
-    pub origin: String,
-    /// Number of entries.
-    pub size: u64,
-    /// The public key.
-    pub key: String,
-    /// How many files.
-    pub files: u64,
-}
-
-/// Writes the whole log, as C2SP tlog-tiles, into a folder: checkpoint, key, tiles of hashes, entries. A plain file server
-/// can serve it, and whoever has it can verify it offline.
-///
-/// # Errors
-/// When the log is damaged or altered, or the folder can't be written.
-pub fn export(data: &Path, to: &Path) -> Result<Exported, OfflineError> {
-    let log = log_folder(data)?;
-    let signer = key::open(data, None).map_err(EvidenceError::from)?;
-    let before = Folder::at(data).checkpoint(signer.key());
-    let mut out = Export { to, tree: Tree::default(), bundle: Vec::new(), files: 0, failed: None };
-    let mut altered = None;
-    let (records, _) = durable::verify(&log, Seq(u64::MAX), &mut |checked| {
-        out.take(checked.bytes);
-        if before.as_ref().is_some_and(|signed| signed.size == out.tree.size() && signed.root != out.tree.root()) {
-            altered = Some(out.tree.size());
-        }
-        Ok(())
-    })?;
-    if let Some(signed) = altered {
-        return Err(EvidenceError::Altered { signed }.into());
-    }
-    shorter(&Folder::at(data), before.as_ref(), records)?;
-    out.edge();
-    let note = signer.sign(out.tree.size(), out.tree.root()).map_err(EvidenceError::from)?;
-    out.write("log.vkey", format!("{}\n", signer.key().as_str()).as_bytes());
-    out.write("checkpoint", &note);
-    match out.failed {
-        Some(failed) => Err(failed),
-        None => Ok(Exported {
-            origin: signer.key().origin().to_owned(),
-            size: out.tree.size(),
-            key: signer.key().as_str().to_owned(),
-            files: out.files,
-        }),
-    }
-}
-
-struct Export<'a> {
-    to: &'a Path,
-    tree: Tree,
-    bundle: Vec<u8>,
-    files: u64,
-    failed: Option<OfflineError>,
-}
-
-impl Export<'_> {
-    fn take(&mut self, entry: &[u8]) {
-        let _ = mcpctl_tlog::bundle::push(&mut self.bundle, entry);
-        let Some((n, tile)) = self.tree.push(record_hash(entry)) else { return };
-        let bundle = std::mem::take(&mut self.bundle);
-        self.write(&Resource::Entries { n, width: TILE_WIDTH }.to_string(), &bundle);
-        self.write(&Resource::Tile { level: 0, n, width: TILE_WIDTH }.to_string(), &tile);
-        let (mut level, mut count) = (1, n + 1);
-        while count.is_multiple_of(TILE_WIDTH) {
-            self.upper(level, count / TILE_WIDTH - 1, TILE_WIDTH);
-            (level, count) = (level + 1, count / TILE_WIDTH);
-        }
-    }
-
-    fn edge(&mut self) {
-        let (n, width) = (self.tree.size() / TILE_WIDTH, self.tree.size() % TILE_WIDTH);
-        if width > 0 {
-            let bundle = std::mem::take(&mut self.bundle);
-            self.write(&Resource::Entries { n, width }.to_string(), &bundle);
-        }
-        let mut at_level = self.tree.size();
-        for level in 0..8 {
-            if !at_level.is_multiple_of(TILE_WIDTH) {
-                self.upper(level, at_level / TILE_WIDTH, at_level % TILE_WIDTH);
-            }
-            at_level /= TILE_WIDTH;
-        }
-    }
-
-    fn upper(&mut self, level: u8, n: u64, width: u64) {
-        if let Ok(Some(tile)) = self.tree.tile(level, n, width, &Folder::exported(self.to)) {
-            self.write(&Resource::Tile { level, n, width }.to_string(), &tile);
-        }
-    }
-
-    fn write(&mut self, name: &str, bytes: &[u8]) {
-        let path = self.to.join(name);
-        let folder = path.parent().unwrap_or(self.to);
-        if let Err(source) = fs::create_dir_all(folder).and_then(|()| fs::write(&path, bytes)) {
-            self.failed.get_or_insert(OfflineError::Write { path, source });
-        }
-        self.files += 1;
-    }
-}
-
-fn log_folder(data: &Path) -> Result<PathBuf, OfflineError> {
-    let log = data.join("log");
-    if log.is_dir() { Ok(log) } else { Err(OfflineError::NoLog(data.to_owned())) }
+pub(super) fn log_folder(data: &Path, log: LogName) -> Result<PathBuf, OfflineError> {
+    let folder = data.join(if log == LogName::Config { "log" } else { "audit" });
+    if folder.is_dir() { Ok(folder) } else { Err(OfflineError::NoLog(data.to_owned())) }
 }
 
 fn snapshots(data: &Path) -> Result<Snapshots, OfflineError> {

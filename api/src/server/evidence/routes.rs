@@ -1,5 +1,6 @@
-//! The evidence over HTTP: `/log/config/…`, where clients of C2SP tlog-tiles look. Who is signed in may see that nothing was
-//! changed (checkpoints, tiles, consistency); events themselves, and proofs of them, are for who may read the audit log.
+//! The evidence over HTTP: `/log/config/…` and `/log/audit/…`, where clients of C2SP tlog-tiles look. Who is signed in may
+//! see that nothing was changed (checkpoints, tiles, consistency); entries themselves, and proofs of them, are for who may
+//! read the audit log.
 use std::sync::Arc;
 
 use axum::Router;
@@ -15,7 +16,7 @@ use mcpctl_core::world::World as _;
 use mcpctl_tlog::Resource;
 use tokio::sync::Semaphore;
 
-use super::{Evidence, EvidenceError};
+use super::{Evidence, EvidenceError, LogName};
 use crate::plane::AuditEntry;
 use crate::server::app::App;
 use crate::server::auth::Authenticated;
@@ -33,65 +34,93 @@ const BYTES: &str = "application/octet-stream";
 
 /// The routes.
 pub fn routes() -> Router<Arc<App>> {
+    LogName::ALL.into_iter().fold(Router::new(), |router, log| router.merge(routes_of(log)))
+}
+
+fn routes_of(log: LogName) -> Router<Arc<App>> {
+    let at = |path: &str| format!("/log/{log}{path}");
+    let tile = get(move |app, caller, parts| tile(log, app, caller, parts));
     Router::new()
-        .route("/log/config/checkpoint", get(checkpoint))
-        .route("/log/config/key", get(key))
-        .route("/log/config/tile/{level}/{a}", get(tile))
-        .route("/log/config/tile/{level}/{a}/{b}", get(tile))
-        .route("/log/config/tile/{level}/{a}/{b}/{c}", get(tile))
-        .route("/log/config/tile/{level}/{a}/{b}/{c}/{d}", get(tile))
-        .route("/log/config/consistency/{size}", get(consistency))
-        .route("/log/config/proof/{seq}", get(proof))
-        .route("/log/config/event/{seq}", get(event))
+        .route(&at("/checkpoint"), get(move |app, caller| checkpoint(log, app, caller)))
+        .route(&at("/key"), get(move |app, caller| key(log, app, caller)))
+        .route(&at("/tile/{level}/{a}"), tile.clone())
+        .route(&at("/tile/{level}/{a}/{b}"), tile.clone())
+        .route(&at("/tile/{level}/{a}/{b}/{c}"), tile.clone())
+        .route(&at("/tile/{level}/{a}/{b}/{c}/{d}"), tile)
+        .route(&at("/consistency/{size}"), get(move |app, caller, size| consistency(log, app, caller, size)))
+        .route(&at("/proof/{seq}"), get(move |app, caller, seq| proof(log, app, caller, seq)))
+        .route(&at("/event/{seq}"), get(move |app, caller, seq| event(log, app, caller, seq)))
 }
 
-async fn checkpoint(Shared(app): Shared<Arc<App>>, caller: Authenticated) -> Result<Response> {
+type Parts = Path<Vec<(String, String)>>;
+
+async fn checkpoint(log: LogName, Shared(app): Shared<Arc<App>>, caller: Authenticated) -> Result<Response> {
     signed_in(&caller)?;
-    served(&app, TEXT, |evidence| evidence.resource(Resource::Checkpoint)).await
+    served(&app, log, TEXT, |evidence| evidence.resource(Resource::Checkpoint)).await
 }
 
-async fn key(Shared(app): Shared<Arc<App>>, caller: Authenticated) -> Result<Response> {
+async fn key(log: LogName, Shared(app): Shared<Arc<App>>, caller: Authenticated) -> Result<Response> {
     signed_in(&caller)?;
-    Ok(([(header::CONTENT_TYPE, TEXT)], format!("{}\n", app.evidence.key().as_str())).into_response())
+    Ok(([(header::CONTENT_TYPE, TEXT)], format!("{}\n", app.evidence_of(log).key().as_str())).into_response())
 }
 
 /// The parts of a tile's number are segments of their own: four are enough for 10^9 tiles and a partial one.
 async fn tile(
+    log: LogName,
     Shared(app): Shared<Arc<App>>,
     caller: Authenticated,
-    Path(parts): Path<Vec<(String, String)>>,
+    Path(parts): Parts,
 ) -> Result<Response> {
     let path = parts.iter().map(|(_, part)| part.as_str()).collect::<Vec<_>>().join("/");
     let resource: std::result::Result<Resource, _> = format!("tile/{path}").parse();
     let resource = resource.map_err(|error| not_found(error.to_string()))?;
     if matches!(resource, Resource::Entries { .. }) {
-        may_read(&app, &caller, "log/entries", &path)?;
+        may_read(&app, &caller, "log/entries", &named(log, &path))?;
     } else {
         signed_in(&caller)?;
     }
-    served(&app, BYTES, move |evidence| evidence.resource(resource)).await
+    served(&app, log, BYTES, move |evidence| evidence.resource(resource)).await
 }
 
 async fn consistency(
+    log: LogName,
     Shared(app): Shared<Arc<App>>,
     caller: Authenticated,
     Path(size): Path<u64>,
 ) -> Result<axum::Json<Consistency>> {
     signed_in(&caller)?;
-    let found = looked_up(&app, move |evidence| evidence.prove_prefix(size)).await?;
+    let found = looked_up(&app, log, move |evidence| evidence.prove_prefix(size)).await?;
     let (proof, signed) = found.ok_or_else(|| not_found("the log was never of that size"))?;
     let checkpoint = String::from_utf8_lossy(&signed.note).into_owned();
     Ok(axum::Json(Consistency { checkpoint, proof: proof.iter().map(ToString::to_string).collect() }))
 }
 
-async fn proof(Shared(app): Shared<Arc<App>>, caller: Authenticated, Path(seq): Path<u64>) -> Result<Response> {
-    may_read(&app, &caller, "log/proof", &seq.to_string())?;
-    served(&app, TEXT, move |evidence| Ok(evidence.prove(Seq(seq))?.map(|(_, proof)| proof.to_bytes()))).await
+async fn proof(
+    log: LogName,
+    Shared(app): Shared<Arc<App>>,
+    caller: Authenticated,
+    Path(seq): Path<u64>,
+) -> Result<Response> {
+    may_read(&app, &caller, "log/proof", &named(log, &seq.to_string()))?;
+    served(&app, log, TEXT, move |evidence| Ok(evidence.prove(Seq(seq))?.map(|(_, proof)| proof.to_bytes()))).await
 }
 
-async fn event(Shared(app): Shared<Arc<App>>, caller: Authenticated, Path(seq): Path<u64>) -> Result<Response> {
-    may_read(&app, &caller, "log/event", &seq.to_string())?;
-    served(&app, BYTES, move |evidence| Ok(evidence.prove(Seq(seq))?.map(|(event, _)| event))).await
+async fn event(
+    log: LogName,
+    Shared(app): Shared<Arc<App>>,
+    caller: Authenticated,
+    Path(seq): Path<u64>,
+) -> Result<Response> {
+    may_read(&app, &caller, "log/event", &named(log, &seq.to_string()))?;
+    served(&app, log, BYTES, move |evidence| Ok(evidence.prove(Seq(seq))?.map(|(event, _)| event))).await
+}
+
+/// What was looked at, for the entry about the look.
+fn named(log: LogName, what: &str) -> String {
+    match log {
+        LogName::Config => what.to_owned(),
+        other => format!("{other}/{what}"),
+    }
 }
 
 /// A person. What a token may reach is its project.
@@ -137,18 +166,22 @@ fn unavailable(why: String) -> Answer {
 
 async fn looked_up<T: Send + 'static>(
     app: &Arc<App>,
+    log: LogName,
     look: impl FnOnce(&Evidence) -> std::result::Result<T, EvidenceError> + Send + 'static,
 ) -> Result<T> {
-    if let Some(why) = app.evidence.alarm() {
+    let evidence = app.evidence_of(log).clone();
+    if let Some(why) = evidence.alarm() {
         return Err(problem(StatusCode::SERVICE_UNAVAILABLE, "log-altered", "The log was altered", why));
     }
-    if app.evidence.newest().is_none() {
+    if evidence.newest().is_none() {
         return Err(unavailable("the tree is not level with the log yet: try again in a moment".to_owned()));
     }
     let _look = LOOKS.acquire().await.map_err(|error| unavailable(error.to_string()))?;
-    let evidence = app.evidence.clone();
     let found = tokio::task::spawn_blocking(move || look(&evidence)).await;
     found.map_err(|error| unavailable(error.to_string()))?.map_err(|error| {
+        if let EvidenceError::Gone { .. } = error {
+            return problem(StatusCode::GONE, "gone", "Erased or dropped", error.to_string());
+        }
         tracing::error!(%error, "the evidence can't be read");
         unavailable(error.to_string())
     })
@@ -156,9 +189,10 @@ async fn looked_up<T: Send + 'static>(
 
 async fn served(
     app: &Arc<App>,
+    log: LogName,
     media: &'static str,
     look: impl FnOnce(&Evidence) -> std::result::Result<Option<Vec<u8>>, EvidenceError> + Send + 'static,
 ) -> Result<Response> {
-    let found = looked_up(app, look).await?.ok_or_else(|| not_found("the log has not that many entries"))?;
+    let found = looked_up(app, log, look).await?.ok_or_else(|| not_found("the log has not that many entries"))?;
     Ok(([(header::CONTENT_TYPE, media)], found).into_response())
 }

@@ -6,8 +6,9 @@ use mcpctl_core::kinds::Kind;
 use mcpctl_core::log::EventLog;
 use mcpctl_core::log::durable::{DurableLog, OpenOptions};
 use mcpctl_core::record::Record;
+use mcpctl_core::world::World as _;
 use mcpctl_projections::State;
-use mcpctl_tlog::{bundle, consistency, proof_file};
+use mcpctl_tlog::{bundle, consistency, proof_file, record_hash};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -66,7 +67,7 @@ impl House {
     /// The evidence, level with the log, and on disk.
     pub(super) fn level(&self) -> Evidence {
         let evidence = self.evidence().unwrap();
-        evidence.catch_up(self.past.state.seq()).unwrap();
+        evidence.catch_up(self.past.state.seq().0).unwrap();
         evidence.keep().unwrap();
         evidence
     }
@@ -74,7 +75,7 @@ impl House {
     fn reopened(&self) -> Evidence {
         let log = DurableLog::open(&self.path().join("log"), OpenOptions::default(), &mut |_| Ok(())).unwrap();
         let evidence = Evidence::open(&self.path(), None, log.reader()).unwrap();
-        evidence.catch_up(self.past.state.seq()).unwrap();
+        evidence.catch_up(self.past.state.seq().0).unwrap();
         evidence
     }
 
@@ -109,7 +110,7 @@ fn entries_and_tiles_are_those_of_the_journal_at_every_size() {
     for more in [0, 1, 211, 5] {
         house.append(more.max(1));
         let head = house.past.state.seq();
-        evidence.catch_up(head).unwrap();
+        evidence.catch_up(head.0).unwrap();
         let (full, part) = (head.0 / 256, head.0 % 256);
         let mut tree = Tree::default();
         for (n, width) in (0..full).map(|n| (n, 256)).chain((part > 0).then_some((full, part))) {
@@ -130,7 +131,7 @@ fn a_log_goes_on_from_every_checkpoint_that_was_given() {
     let mut given = vec![evidence.newest().unwrap().checkpoint.clone()];
     for _ in 0..6 {
         house.append(97);
-        evidence.catch_up(house.past.state.seq()).unwrap();
+        evidence.catch_up(house.past.state.seq().0).unwrap();
         given.push(evidence.newest().unwrap().checkpoint.clone());
     }
     for before in &given {
@@ -173,9 +174,9 @@ fn a_tile_that_is_damaged_or_missing_is_named_made_again_and_never_served() {
     assert!(evidence.prove(Seq(300)).unwrap().is_some());
     std::fs::remove_file(&path).unwrap();
     house.close();
-    assert_eq!(verify(&house.path(), false).unwrap().repairable, ["tile/0/001"]);
-    assert_eq!(repair(&house.path()).unwrap().repaired, ["tile/0/001"]);
-    assert_eq!(verify(&house.path(), true).unwrap().repairable, [] as [String; 0]);
+    assert_eq!(verify(&house.path(), LogName::Config, false).unwrap().repairable, ["tile/0/001"]);
+    assert_eq!(repair(&house.path(), LogName::Config).unwrap().repaired, ["tile/0/001"]);
+    assert_eq!(verify(&house.path(), LogName::Config, true).unwrap().repairable, [] as [String; 0]);
     assert_eq!(std::fs::read(&path).unwrap(), good);
 }
 
@@ -189,7 +190,7 @@ fn a_log_that_is_shorter_than_what_was_signed_is_refused() {
     std::fs::remove_dir_all(long.path().join("log")).unwrap();
     std::fs::rename(short.path().join("log"), long.path().join("log")).unwrap();
     assert!(matches!(
-        verify(&long.path(), false),
+        verify(&long.path(), LogName::Config, false),
         Err(OfflineError::Evidence(EvidenceError::Shorter { now: 20, signed: 30, .. }))
     ));
     let log = DurableLog::open(&long.path().join("log"), OpenOptions::default(), &mut |_| Ok(())).unwrap();
@@ -206,14 +207,17 @@ fn a_log_that_was_chained_again_is_noticed_and_not_signed() {
     other.close();
     std::fs::remove_dir_all(house.path().join("log")).unwrap();
     std::fs::rename(other.path().join("log"), house.path().join("log")).unwrap();
-    assert!(matches!(verify(&house.path(), false), Err(OfflineError::Evidence(EvidenceError::Altered { signed: 30 }))));
+    assert!(matches!(
+        verify(&house.path(), LogName::Config, false),
+        Err(OfflineError::Evidence(EvidenceError::Altered { signed: 30 }))
+    ));
     let out = tempfile::tempdir().unwrap();
-    assert!(export(&house.path(), out.path()).is_err());
+    assert!(export(&house.path(), LogName::Config, out.path()).is_err());
     let log = DurableLog::open(&house.path().join("log"), OpenOptions::default(), &mut |_| Ok(())).unwrap();
     let evidence = Evidence::open(&house.path(), None, log.reader()).unwrap();
-    assert!(matches!(evidence.catch_up(Seq(40)), Err(EvidenceError::Altered { signed: 30 })));
+    assert!(matches!(evidence.catch_up(40), Err(EvidenceError::Altered { signed: 30 })));
     assert!(evidence.alarm().is_some() && evidence.newest().is_none());
-    evidence.catch_up(Seq(40)).unwrap();
+    evidence.catch_up(40).unwrap();
     assert!(evidence.newest().is_none(), "nothing is signed after the alarm");
 }
 
@@ -232,10 +236,10 @@ fn a_snapshot_that_says_otherwise_than_the_events_is_found_by_a_deep_look() {
     let mut state = State::default();
     state.fold(&Record::load(&forged[0].bytes).unwrap(), Digest::blake3(&first)).unwrap();
     snapshots.write(&state).unwrap();
-    assert_eq!(verify(&house.path(), false).unwrap().repairable, [] as [String; 0]);
-    assert_eq!(verify(&house.path(), true).unwrap().repairable, ["snapshot at 1"]);
-    assert_eq!(repair(&house.path()).unwrap().repaired, ["snapshot at 1"]);
-    assert_eq!(verify(&house.path(), true).unwrap().repairable, [] as [String; 0]);
+    assert_eq!(verify(&house.path(), LogName::Config, false).unwrap().repairable, [] as [String; 0]);
+    assert_eq!(verify(&house.path(), LogName::Config, true).unwrap().repairable, ["snapshot at 1"]);
+    assert_eq!(repair(&house.path(), LogName::Config).unwrap().repaired, ["snapshot at 1"]);
+    assert_eq!(verify(&house.path(), LogName::Config, true).unwrap().repairable, [] as [String; 0]);
 }
 
 /// An export is a log by itself: from its files alone, everything can be checked.
@@ -245,7 +249,7 @@ fn an_export_is_whole_and_verifies_from_its_files_alone() {
     house.level();
     house.close();
     let out = tempfile::tempdir().unwrap();
-    let exported = export(&house.path(), out.path()).unwrap();
+    let exported = export(&house.path(), LogName::Config, out.path()).unwrap();
     let key = LogKey::read(&std::fs::read_to_string(out.path().join("log.vkey")).unwrap()).unwrap();
     let checkpoint = key.open(&std::fs::read(out.path().join("checkpoint")).unwrap()).unwrap();
     assert_eq!((exported.size, checkpoint.size), (700, 700));

@@ -2,6 +2,7 @@
 use serde_json::{Value, json};
 
 use super::parts::{ALWAYS, Operation, body, in_path, json_answer, list_of, query, refusals, shape, shared};
+use crate::server::evidence::LogName;
 
 /// All of them.
 pub(super) fn operations() -> Vec<Operation> {
@@ -182,40 +183,40 @@ fn running() -> Vec<Operation> {
 }
 
 fn evidence() -> Vec<Operation> {
+    LogName::ALL.into_iter().flat_map(evidence_of).collect()
+}
+
+fn evidence_of(log: LogName) -> Vec<Operation> {
+    let prefix = if log == LogName::Config { "log".to_owned() } else { format!("{log}-log") };
     let consistency = json_answer("The proof, and the checkpoint it leads to.", &shape("Consistency"));
     let binary = |description: &str| json!({ "description": description, "content": { "application/octet-stream": { "schema": { "type": "string", "format": "binary" } } } });
-    let refused = [ALWAYS, &["400", "404"]].concat();
+    let refused = [ALWAYS, &["400", "404", "410"]].concat();
     let of = |path: &str, id: &str, summary: &str, parameters: Vec<Value>, good: Value| {
-        (format!("/log/config{path}"), "get", operation(id, "evidence", summary, parameters, good, &refused))
+        let id = format!("{prefix}-{id}");
+        (format!("/log/{log}{path}"), "get", operation(&id, "evidence", summary, parameters, good, &refused))
     };
-    let seq = || vec![in_path("seq", "Seq of an event.")];
+    let seq = || vec![in_path("seq", "Seq of an event, or position of an audit entry.")];
     let mut all = vec![
-        of(
-            "/checkpoint",
-            "log-checkpoint",
-            "The newest signed checkpoint.",
-            vec![],
-            text("A signed note.", "text/plain"),
-        ),
-        of("/key", "log-key", "The public key of the log.", vec![], text("A verifier key of a note.", "text/plain")),
+        of("/checkpoint", "checkpoint", "The newest signed checkpoint.", vec![], text("A signed note.", "text/plain")),
+        of("/key", "key", "The public key of the log.", vec![], text("A verifier key of a note.", "text/plain")),
         of(
             "/consistency/{size}",
-            "log-consistency",
+            "consistency",
             "The proof that the log goes on from an earlier size.",
             vec![in_path("size", "The earlier size.")],
             consistency,
         ),
         of(
             "/proof/{seq}",
-            "log-proof",
-            "The proof that an event is in the log; takes run:audit.",
+            "proof",
+            "The proof that an event, or an audit entry, is in the log; takes run:audit.",
             seq(),
             text("A tlog-proof@v1.", "text/plain"),
         ),
         of(
             "/event/{seq}",
-            "log-event",
-            "An event as it is stored; takes run:audit.",
+            "event",
+            "An event as it is stored, or the header of an audit entry; takes run:audit.",
             seq(),
             binary("The stored bytes."),
         ),
@@ -228,7 +229,7 @@ fn evidence() -> Vec<Operation> {
         let parameters = [level].into_iter().chain(names[..count].iter().map(part)).collect();
         all.push(of(
             &format!("/tile/{{level}}{path}"),
-            &format!("log-tile-{count}"),
+            &format!("tile-{count}"),
             "A tile of hashes, or a bundle of entries (C2SP tlog-tiles).",
             parameters,
             binary("Hashes, or entries."),

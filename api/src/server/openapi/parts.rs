@@ -99,6 +99,7 @@ pub(super) fn responses() -> Value {
         ("403", "The caller lacks a right; says the smallest one that is missing."),
         ("404", "There is no such object; told only to who might see it."),
         ("409", "It exists already, has changed in the meantime, or is in use."),
+        ("410", "It was there, and was erased or dropped: only its hash is left."),
         ("413", "The body is too large."),
         ("422", "The document breaks rules: each field with what is wrong."),
         ("429", "Too many requests."),

@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use mcpctl_core::access::Grant;
-use mcpctl_core::actor::Actor;
 use mcpctl_core::ids::{Seq, Uid};
 use mcpctl_core::kinds::Kind;
 use mcpctl_core::log::{LogError, LogReader};
@@ -14,10 +13,9 @@ use mcpctl_core::record::Record;
 use mcpctl_core::time::Timestamp;
 use mcpctl_core::world::World;
 use parking_lot::{Mutex, MutexGuard};
-use serde::Deserialize;
 
 use crate::access_wire::UsageKnown;
-use crate::server::audit::AuditLog;
+use crate::server::audit::{self, AuditLog};
 
 /// What is known of uses; it grows with every look.
 #[derive(Default)]
@@ -31,18 +29,6 @@ pub(in crate::server) struct Seen {
     first_entry_at: Option<Timestamp>,
     /// By the event that made the grants, who used them and when last.
     used: HashMap<Seq, BTreeMap<Uid, Timestamp>>,
-}
-
-/// Of an audit entry what is needed here.
-#[derive(Deserialize)]
-struct Entry {
-    at: Timestamp,
-    #[serde(default)]
-    actor: Option<Actor>,
-    #[serde(default)]
-    owner: Option<Actor>,
-    #[serde(default)]
-    via: Vec<Seq>,
 }
 
 impl Usage {
@@ -81,7 +67,7 @@ impl Seen {
     }
 
     fn entry(&mut self, bytes: &[u8]) {
-        let Ok(entry) = rmp_serde::from_slice::<Entry>(bytes) else { return };
+        let Ok(entry) = audit::decode(bytes) else { return };
         self.first_entry_at.get_or_insert(entry.at);
         for via in &entry.via {
             for actor in [&entry.actor, &entry.owner].into_iter().flatten() {

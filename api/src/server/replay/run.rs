@@ -13,8 +13,8 @@ use mcpctl_projections::{AsOf, State};
 use super::again::{Again, again};
 use crate::plane::AuditEntry;
 use crate::replay_wire::{NotProved, ReplayLine, ReplayReport, ReplayRequest, Replayed};
-use crate::server::audit::AuditLog;
 use crate::server::audit::harmless;
+use crate::server::audit::{self, AuditLog};
 use crate::server::clock;
 
 /// After so many entries somebody is told how far it is.
@@ -112,7 +112,7 @@ impl Logs for Folder<'_> {
     fn entries(&self, each: EachEntry<'_>) -> Result<(), ReplayFailed> {
         let mut more = true;
         let read = journal::verify(&self.0.join("audit"), &mut |entry| {
-            more = more && each(entry.seq, rmp_serde::from_slice(entry.record).ok());
+            more = more && each(entry.seq, audit::decode(entry.record).ok());
             Ok(())
         });
         read.map(drop).map_err(ReplayFailed::Audit)
