@@ -87,7 +87,8 @@ pub enum ReplayError {
     },
 }
 
-/// A replay under way: records go in one after the other, from the first.
+/// A replay under way: records go in one after the other, from the first. A copy goes on by itself.
+#[derive(Clone)]
 pub struct Replay {
     state: State,
     parts: Vec<(&'static str, SystemPart)>,

@@ -3,6 +3,7 @@
 //! Whoever may act as an account counts as holding all that it holds, also what it may act as in turn. No token may,
 //! whoever owns it.
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::decision::{Holding, holdings};
 use crate::access::{Ask, Permission, ResourceName, Rule, Verb, Verdict, decide, within};
@@ -43,16 +44,18 @@ pub(super) fn reached(world: &dyn World, subject: Uid) -> Vec<(Vec<Seq>, Holding
     found
 }
 
-/// The service accounts that a permission lets one act as.
+/// The service accounts that a permission lets one act as: a disabled one can do nothing, and so lends nothing.
 fn accounts(world: &dyn World, permission: &Permission) -> Vec<Uid> {
-    let all = || world.all(Kind::ServiceAccount).map(|account| account.meta.uid).collect();
+    let enabled = |account: &&Arc<Object>| account.body.enabled();
+    let all = || world.all(Kind::ServiceAccount).filter(enabled).map(|account| account.meta.uid).collect();
     let includes = |resource: &ResourceName| resource.includes(ResourceName::Kind(Kind::ServiceAccount));
     match permission {
         Permission::Operation { action, .. } if action == "*" || action == IMPERSONATE => all(),
         Permission::Resource { role, resource, name } if role.holds(Verb::Run) && includes(resource) => match name {
             None => all(),
             Some(name) => {
-                world.by_name(Kind::ServiceAccount, None, name).map(|account| account.meta.uid).into_iter().collect()
+                let named = world.by_name(Kind::ServiceAccount, None, name).filter(enabled);
+                named.map(|account| account.meta.uid).into_iter().collect()
             }
         },
         _ => Vec::new(),

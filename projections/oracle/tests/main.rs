@@ -1,7 +1,10 @@
-//! T4: what is decided is what Cedar decides about the same state, on random lives. `MCPCTL_CEDAR_CASES` says how many.
+//! T4: what is decided is what Cedar decides about the same state, on random lives: single questions, who may act as which
+//! service account (C7), and who administers (C9). `MCPCTL_CEDAR_CASES` says how many.
 #![allow(missing_docs, clippy::unwrap_used, dead_code, reason = "parts of the laws' small world are used here")]
 #[path = "../../tests/laws/asked.rs"]
 mod asked;
+#[path = "../../tests/laws/deeds.rs"]
+mod deeds;
 #[path = "../../tests/laws/life.rs"]
 mod life;
 #[path = "../../tests/laws/town.rs"]
@@ -10,8 +13,13 @@ mod town;
 use std::collections::BTreeSet;
 
 use asked::{Asked, actors, questions};
-use life::{Dice, Step, beginning, draw, shortest, take};
-use mcpctl_core::access::Ask;
+use deeds::take;
+use life::{Dice, Step, beginning, draw, shortest};
+use mcpctl_core::access::{Ask, ResourceName, Verb, impersonates};
+use mcpctl_core::actor::{Actor, ActorKind};
+use mcpctl_core::command::is_administrator;
+use mcpctl_core::kinds::Kind;
+use mcpctl_core::world::World as _;
 use mcpctl_oracle::Cedar;
 use town::Town;
 
@@ -51,7 +59,53 @@ fn compare(start: &Town, steps: &[Step], seed: u64) -> Result<Tally, String> {
         tally.compared += 1;
         tally.allowed += usize::from(said);
     }
+    let asked = Whole { town: &town, cedar: &cedar, asks: &asks };
+    tally.compared += asked.who_acts_as_whom(&actors)? + asked.who_administers(&actors)?;
     Ok(tally)
+}
+
+/// What is asked about a state beside single questions.
+struct Whole<'a> {
+    town: &'a Town,
+    cedar: &'a Cedar,
+    asks: &'a [Ask<'a>],
+}
+
+impl Whole<'_> {
+    fn may(&self, actor: &Actor, wanted: &dyn Fn(&Ask<'_>) -> bool) -> Result<bool, String> {
+        let number = self.asks.iter().position(wanted).ok_or("it was not asked")?;
+        self.cedar.may(actor.uid, number, &self.asks[number], self.town.now).map_err(|error| error.0)
+    }
+
+    /// C7: `run` on the account, or the operation `impersonate`; and never a token.
+    fn who_acts_as_whom(&self, actors: &[Actor]) -> Result<usize, String> {
+        let accounts: Vec<_> = self.town.state.all(Kind::ServiceAccount).cloned().collect();
+        for (actor, account) in actors.iter().flat_map(|actor| accounts.iter().map(move |account| (actor, account))) {
+            let run = Ask::on(Verb::Run, account);
+            let any = self.may(actor, &|ask| *ask == Ask::Operation("impersonate"))?;
+            let said = actor.kind != ActorKind::McpToken && (any || self.may(actor, &|ask| *ask == run)?);
+            if said != impersonates(&self.town.state, actor, account, self.town.now).allowed {
+                return Err(format!("{actor} as {}: Cedar says {said}", account.title()));
+            }
+        }
+        Ok(actors.len() * accounts.len())
+    }
+
+    /// C9: a person who can sign in, with `edit` on every binding and the operation `bind`.
+    fn who_administers(&self, actors: &[Actor]) -> Result<usize, String> {
+        let (resource, people) =
+            (ResourceName::Kind(Kind::Rbac), actors.iter().filter(|it| it.kind == ActorKind::User));
+        let edit = Ask::Object { verb: Verb::Edit, resource, project: None, name: None, uid: None };
+        for person in people.clone() {
+            let comes_in = self.town.state.by_uid(person.uid).is_some_and(|object| object.body.can_sign_in());
+            let bind = self.may(person, &|ask| *ask == Ask::Operation("bind"))?;
+            let said = comes_in && bind && self.may(person, &|ask| *ask == edit)?;
+            if said != is_administrator(&self.town.state, person.uid) {
+                return Err(format!("{person}: Cedar says that they administer: {said}"));
+            }
+        }
+        Ok(people.count())
+    }
 }
 
 #[test]

@@ -28,6 +28,16 @@ impl<'a> Question<'a> {
     }
 }
 
+impl Question<'_> {
+    /// Verb and resource; an operation has neither.
+    pub(crate) const fn words(&self) -> (&str, &str) {
+        match self {
+            Self::Operation(_) => ("", ""),
+            Self::Object { verb, resource, .. } => (verb, resource),
+        }
+    }
+}
+
 const fn verb_word(verb: Verb) -> &'static str {
     match verb {
         Verb::View => "view",
@@ -66,7 +76,7 @@ impl Asked {
 
 /// Every question that this small world knows: each verb on each kind as a whole, on each object, on a name that is not there.
 pub(crate) fn questions(world: &dyn World) -> Vec<Asked> {
-    let mut all: Vec<Asked> = ["logs", "audit"].into_iter().map(Asked::Operation).collect();
+    let mut all: Vec<Asked> = ["logs", "audit", "bind", "impersonate"].into_iter().map(Asked::Operation).collect();
     let project = Name::parse(NameRule::Label, "p").unwrap();
     let inside = world.by_name(Kind::Project, None, &project).map(|project| project.meta.uid);
     let free = Name::parse(NameRule::Label, "free").unwrap();

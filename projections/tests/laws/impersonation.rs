@@ -156,6 +156,17 @@ fn what_the_account_holds_counts_as_held_when_rights_are_given_and_when_a_passwo
 }
 
 #[test]
+fn a_disabled_account_lends_nothing_to_who_may_act_as_it() {
+    let mut town = town();
+    let alice = town.user("alice@example.com");
+    town.apply_all(&Actor::system("test"), "kind: serviceaccount\nname: ci\ndisabled: true\n").unwrap();
+    let give = "kind: rbac\nname: more\nsubjects: [{kind: User, name: bob@example.com}]\nroleBindings: [{role: view, resource: servers}]\n";
+    forbidden(town.apply_all(&alice, give), &alice, "view servers");
+    town.apply_all(&Actor::system("test"), "kind: serviceaccount\nname: ci\n").unwrap();
+    assert_eq!(town.apply_all(&alice, give).unwrap(), 1);
+}
+
+#[test]
 fn a_token_made_as_an_account_is_the_accounts_and_outlives_the_person() {
     let mut town = town();
     let (alice, ci) = (town.user("alice@example.com"), account(&town, "ci"));

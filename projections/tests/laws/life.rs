@@ -1,21 +1,24 @@
-//! Lives of a town, drawn from a seed: commands by persons, a machine, tokens and the control plane itself. Without
+//! Lives of a town, drawn from a seed: commands by persons, machines, tokens and the control plane itself. Without
 //! proptest, so that a million of them is affordable; what fails is made short by leaving steps out.
-use mcpctl_core::actor::{Actor, ActorKind};
-use mcpctl_core::command::Decided;
-use mcpctl_core::kinds::{Kind, McpToken, McpTokenAction};
-use mcpctl_core::name::Name;
-use mcpctl_core::refusal::Refusal;
-use mcpctl_core::world::World as _;
-use serde_json::{Value, json};
+use mcpctl_core::actor::Actor;
+use mcpctl_core::kinds::Kind;
 
+use crate::deeds::password;
 use crate::town::Town;
 
-pub(crate) const USERS: [&str; 3] = ["a@example.com", "b@example.com", "c@example.com"];
-const GROUPS: [&str; 2] = ["g", "h"];
-const PROJECTS: [&str; 2] = ["p", "q"];
-const SERVERS: [&str; 2] = ["s", "z"];
-const TOKENS: [(&str, &str); 3] = [("p", "t0"), ("p", "t1"), ("q", "t0")];
-const LINES: [&str; 22] = [
+/// Three who live there, and at last the administrator.
+pub(crate) const USERS: [&str; 4] = ["a@example.com", "b@example.com", "c@example.com", "root@example.com"];
+pub(crate) const GROUPS: [&str; 2] = ["g", "h"];
+pub(crate) const PROJECTS: [&str; 2] = ["p", "q"];
+pub(crate) const SERVERS: [&str; 2] = ["s", "z"];
+pub(crate) const ACCOUNTS: [&str; 2] = ["robot", "relay"];
+pub(crate) const TOKENS: [(&str, &str); 3] = [("p", "t0"), ("p", "t1"), ("q", "t0")];
+/// Objects of bindings that the steps are about; the last holds what makes the administrator.
+pub(crate) const BINDINGS: [&str; 4] = ["r0", "r1", "r2", "admins"];
+/// What the provider says of people, and groups are mapped to.
+pub(crate) const CLAIMS: [&str; 2] = ["eng", "ops"];
+pub(crate) const TTLS: [&str; 4] = ["1s", "1h", "1d", "never"];
+pub(crate) const LINES: [&str; 28] = [
     "role:edit,resource:rbac",
     "role:edit,resource:groups",
     "role:edit,resource:projects",
@@ -38,6 +41,12 @@ const LINES: [&str; 22] = [
     "role:run,resource:projects,name:p",
     "role:delete,resource:*",
     "role:edit,resource:*",
+    "role:run,resource:serviceaccounts",
+    "role:run,resource:serviceaccounts,name:robot",
+    "role:run,resource:serviceaccounts,name:relay",
+    "action:impersonate",
+    "role:edit,resource:policies",
+    "role:run,resource:*",
 ];
 
 /// A source of numbers that a seed determines (splitmix64).
@@ -73,7 +82,7 @@ impl Dice {
     }
 }
 
-/// Who gives a command: users 0 to 2, then the machine, tokens and the control plane.
+/// Who gives a command: users, then the machine, tokens and the control plane.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum By {
     User(usize),
@@ -87,63 +96,82 @@ pub(crate) enum By {
 pub(crate) enum Deed {
     Bind { object: usize, subjects: u32, lines: u32 },
     Unbind { object: usize },
-    Group { group: usize, members: u32 },
+    Group { group: usize, members: u32, claims: u32 },
     Disband { group: usize },
-    User { user: usize, disabled: bool },
+    SignIn { user: usize, group: usize, said: u32 },
+    User { user: usize, disabled: bool, identity: usize },
+    Password { user: usize },
     Forget { user: usize },
-    Robot { disabled: bool },
-    Scrap,
+    Account { account: usize, disabled: bool },
+    Scrap { account: usize },
     Project { project: usize, members: u32, servers: u32 },
     Abandon { project: usize },
-    Mint { token: usize, clone: bool, lines: u32, short: bool },
+    Mint { token: usize, clone: bool, lines: u32, ttl: usize },
     Revoke { token: usize },
     Remove { token: usize },
     Server { server: usize, other_command: bool, secret: bool },
+    Policy { max_ttl: usize, depth: usize },
+    Lift,
+    Again { object: usize },
     Wait,
 }
 
+/// A command, who gives it, and the service account as which they do, if they say one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Step {
     pub(crate) by: By,
+    pub(crate) acting: Option<usize>,
     pub(crate) deed: Deed,
 }
 
 /// Draws a step. The control plane itself comes in now and then, to give out what nobody has.
 pub(crate) fn draw(dice: &mut Dice) -> Step {
-    let by = match dice.below(16) {
+    let by = match dice.below(18) {
         0..=5 => By::User(0),
         6..=8 => By::User(1),
         9 => By::User(2),
         10 => By::Robot,
-        11..=13 => By::Token(dice.below(TOKENS.len())),
+        11 | 12 => By::Token(dice.below(TOKENS.len())),
+        13 | 14 => By::User(3),
         _ => By::System,
     };
-    let deed = match dice.below(26) {
-        0..=6 => Deed::Bind { object: dice.below(3), subjects: dice.few(9), lines: dice.few(LINES.len()) },
-        7 => Deed::Unbind { object: dice.below(3) },
-        8..=10 => Deed::Group { group: dice.below(2), members: dice.any(3) },
+    let acting = (dice.below(8) == 0).then(|| dice.below(ACCOUNTS.len()));
+    Step { by, acting, deed: draw_deed(dice) }
+}
+
+fn draw_deed(dice: &mut Dice) -> Deed {
+    let user = dice.below(USERS.len());
+    match dice.below(34) {
+        0..=6 => Deed::Bind { object: dice.below(4), subjects: dice.few(11), lines: dice.few(LINES.len()) },
+        7 => Deed::Unbind { object: dice.below(4) },
+        8..=10 => Deed::Group { group: dice.below(2), members: dice.any(4), claims: dice.any(2) },
         11 => Deed::Disband { group: dice.below(2) },
-        12 | 13 => Deed::User { user: dice.below(3), disabled: dice.coin() },
-        14 => Deed::Forget { user: dice.below(3) },
-        15 if dice.coin() => Deed::Scrap,
-        15 => Deed::Robot { disabled: dice.coin() },
-        16..=18 => Deed::Project { project: dice.below(2), members: dice.any(3), servers: dice.any(2) },
+        12 | 13 => Deed::User { user, disabled: dice.coin(), identity: dice.below(3) },
+        14 => Deed::Forget { user },
+        15 if dice.coin() => Deed::Scrap { account: dice.below(2) },
+        15 => Deed::Account { account: dice.below(2), disabled: dice.coin() },
+        16..=18 => Deed::Project { project: dice.below(2), members: dice.any(4), servers: dice.any(2) },
         19 if dice.coin() => Deed::Abandon { project: dice.below(2) },
         19 => Deed::Wait,
         20..=22 => {
             let lines = if dice.coin() { dice.few(LINES.len()) } else { 0 };
-            Deed::Mint { token: dice.below(TOKENS.len()), clone: dice.coin(), lines, short: dice.below(4) == 0 }
+            Deed::Mint { token: dice.below(TOKENS.len()), clone: dice.coin(), lines, ttl: dice.below(TTLS.len()) }
         }
         23 => Deed::Revoke { token: dice.below(TOKENS.len()) },
         24 => Deed::Remove { token: dice.below(TOKENS.len()) },
-        _ => Deed::Server { server: dice.below(2), other_command: dice.coin(), secret: dice.coin() },
-    };
-    Step { by, deed }
+        25 => Deed::Server { server: dice.below(2), other_command: dice.coin(), secret: dice.coin() },
+        26 | 27 => Deed::SignIn { user, group: dice.below(2), said: dice.any(2) },
+        28 | 29 => Deed::Password { user },
+        30 | 31 => Deed::Policy { max_ttl: dice.below(TTLS.len()), depth: dice.below(4) },
+        32 => Deed::Lift,
+        _ => Deed::Again { object: dice.below(64) },
+    }
 }
 
-/// The starting town: `a` holds much, `b` and the machine some, `c` nothing.
+/// The starting town: `a` holds much, `b` and the machine some, `c` nothing; `root` administers.
 pub(crate) fn beginning() -> Town {
-    let mut yaml = String::from("kind: secret\nname: k\n---\nkind: serviceaccount\nname: robot\n");
+    let mut yaml = String::from("kind: secret\nname: k\n");
+    ACCOUNTS.iter().for_each(|account| yaml.push_str(&format!("---\nkind: serviceaccount\nname: {account}\n")));
     USERS.iter().for_each(|user| yaml.push_str(&format!("---\nkind: user\nname: {user}\n")));
     SERVERS
         .iter()
@@ -151,140 +179,13 @@ pub(crate) fn beginning() -> Town {
     for (kind, names) in [("group", GROUPS), ("project", PROJECTS)] {
         names.iter().for_each(|name| yaml.push_str(&format!("---\nkind: {kind}\nname: {name}\n")));
     }
-    yaml.push_str("---\nkind: rbac\nname: strong\nsubjects: [{kind: User, name: a@example.com}]\nroleBindings: [{role: edit, resource: rbac}, {role: edit, resource: groups}, {role: run, resource: projects}, {role: edit, resource: projects}, {role: edit, resource: mcptokens}, {role: run, resource: servers}, {role: edit, resource: servers}, {role: edit, resource: users}, {role: edit, resource: serviceaccounts}]\n");
+    yaml.push_str("---\nkind: rbac\nname: strong\nsubjects: [{kind: User, name: a@example.com}]\nroleBindings: [{role: edit, resource: rbac}, {role: edit, resource: groups}, {role: run, resource: projects}, {role: edit, resource: projects}, {role: edit, resource: mcptokens}, {role: run, resource: servers}, {role: edit, resource: servers}, {role: edit, resource: users}, {role: edit, resource: serviceaccounts}, {role: run, resource: serviceaccounts, name: relay}]\n");
     yaml.push_str("---\nkind: rbac\nname: weak\nsubjects: [{kind: User, name: b@example.com}, {kind: Group, name: h}, {kind: ServiceAccount, name: robot}]\nroleBindings: [{role: edit, resource: rbac}, {role: edit, resource: groups}, {role: view, resource: servers}, {role: create, resource: mcptokens}]\n");
-    Town::given(&yaml)
-}
-
-fn there(town: &Town, kind: Kind, project: Option<&str>, name: &str) -> Option<Actor> {
-    let parsed = |kind: Kind, name| Name::parse(kind.untyped().name_rule(), name).expect("a name of this world");
-    let project = match project {
-        Some(project) => Some(town.state.by_name(Kind::Project, None, &parsed(Kind::Project, project))?.meta.uid),
-        None => None,
-    };
-    let object = town.state.by_name(kind, project, &parsed(kind, name))?;
-    let kind = match kind {
-        Kind::User => ActorKind::User,
-        Kind::ServiceAccount => ActorKind::ServiceAccount,
-        _ => ActorKind::McpToken,
-    };
-    Some(Actor { kind, uid: object.meta.uid, name: name.to_owned() })
-}
-
-fn token_there(town: &Town, token: usize) -> Option<Actor> {
-    let (project, name) = TOKENS[token];
-    there(town, Kind::McpToken, Some(project), name)
-}
-
-impl By {
-    /// Who that is now, if they are there and could give a command: a token that ended is turned away before.
-    pub(crate) fn actor(self, town: &Town) -> Option<Actor> {
-        let actor = match self {
-            Self::User(user) => there(town, Kind::User, None, USERS[user]),
-            Self::Robot => there(town, Kind::ServiceAccount, None, "robot"),
-            Self::Token(token) => token_there(town, token),
-            Self::System => return Some(Actor::system("test")),
-        };
-        actor.filter(|actor| town.state.by_uid(actor.uid).is_some_and(|object| object.body.enabled()))
-    }
-}
-
-fn chosen<'a>(names: &'a [&'a str], bits: u32) -> Vec<&'a str> {
-    names.iter().enumerate().filter(|(index, _)| bits & (1 << index) != 0).map(|(_, name)| *name).collect()
-}
-
-fn lines(bits: u32) -> Vec<Value> {
-    let parsed = chosen(&LINES, bits).into_iter().map(|line| line.parse::<mcpctl_core::access::RoleBinding>());
-    parsed.map(|line| serde_json::to_value(line.expect("a line of this world")).expect("plain data")).collect()
-}
-
-fn subjects(town: &Town, bits: u32) -> Vec<Value> {
-    let named = |kind: &'static str| move |name| json!({ "kind": kind, "name": name });
-    let mut found: Vec<Value> = chosen(&USERS, bits).into_iter().map(named("User")).collect();
-    found.extend(chosen(&GROUPS, bits >> 3).into_iter().map(named("Group")));
-    found.extend(chosen(&["robot"], bits >> 5).into_iter().map(named("ServiceAccount")));
-    let tokens = (0..TOKENS.len()).filter(|token| bits & (64 << token) != 0);
-    found.extend(tokens.filter_map(|token| {
-        let uid = token_there(town, token)?.uid;
-        let sha = town.state.by_uid(uid)?.of::<McpToken>()?.1.sha256?;
-        Some(json!({ "kind": "McpToken", "name": sha.to_string() }))
-    }));
-    found
-}
-
-/// Does a step: who did it, and what became of it. `None` when nobody is there to do it, or nothing to wait for.
-pub(crate) fn take(town: &mut Town, step: &Step) -> Option<(Actor, Result<Decided, Refusal>)> {
-    if let Deed::Wait = step.deed {
-        town.state.next_due()?;
-        town.expire();
-        return None;
-    }
-    // A token is bounded by whoever made it, so the control plane makes none.
-    let caller =
-        step.by.actor(town).filter(|by| !matches!((by.kind, step.deed), (ActorKind::System, Deed::Mint { .. })))?;
-    let rbac = |object| format!("r{object}");
-    let done = match step.deed {
-        Deed::Bind { object, subjects: who, lines: what } => {
-            let subjects = subjects(town, who);
-            apply(
-                town,
-                &caller,
-                json!({ "kind": "rbac", "name": rbac(object), "subjects": subjects, "roleBindings": lines(what) }),
-            )
-        }
-        Deed::Group { group, members } => {
-            apply(town, &caller, json!({ "kind": "group", "name": GROUPS[group], "members": chosen(&USERS, members) }))
-        }
-        Deed::User { user, disabled } => {
-            apply(town, &caller, json!({ "kind": "user", "name": USERS[user], "disabled": disabled }))
-        }
-        Deed::Robot { disabled } => {
-            apply(town, &caller, json!({ "kind": "serviceaccount", "name": "robot", "disabled": disabled }))
-        }
-        Deed::Project { project, members, servers } => {
-            let (members, servers) = (chosen(&USERS, members), chosen(&SERVERS, servers));
-            apply(
-                town,
-                &caller,
-                json!({ "kind": "project", "name": PROJECTS[project], "members": members, "servers": servers }),
-            )
-        }
-        Deed::Mint { token, clone, lines: what, short } => {
-            let (project, name) = TOKENS[token];
-            let (rbac, ttl) = (if clone { "clone" } else { "empty" }, if short { "1s" } else { "never" });
-            apply(
-                town,
-                &caller,
-                json!({ "kind": "mcptoken", "name": name, "project": project, "rbac": rbac, "ttl": ttl, "bindings": lines(what) }),
-            )
-        }
-        Deed::Server { server, other_command, secret } => {
-            let reference = json!([{ "name": "K", "valueFrom": { "secretRef": { "name": "k", "key": "v" } } }]);
-            let env = if secret { reference } else { json!([]) };
-            let command = if other_command { "other" } else { SERVERS[server] };
-            apply(town, &caller, json!({ "kind": "server", "name": SERVERS[server], "command": [command], "env": env }))
-        }
-        Deed::Unbind { object } => town.delete(&caller, Kind::Rbac, None, &rbac(object)),
-        Deed::Disband { group } => town.delete(&caller, Kind::Group, None, GROUPS[group]),
-        Deed::Forget { user } => town.delete(&caller, Kind::User, None, USERS[user]),
-        Deed::Scrap => town.delete(&caller, Kind::ServiceAccount, None, "robot"),
-        Deed::Abandon { project } => town.delete(&caller, Kind::Project, None, PROJECTS[project]),
-        Deed::Remove { token } => {
-            let (project, name) = TOKENS[token];
-            town.delete(&caller, Kind::McpToken, Some(project), name)
-        }
-        Deed::Revoke { token } => {
-            let (project, name) = TOKENS[token];
-            town.act(&caller, Kind::McpToken, Some(project), name, Box::new(McpTokenAction::Revoke))
-        }
-        Deed::Wait => return None,
-    };
-    Some((caller, done))
-}
-
-fn apply(town: &mut Town, caller: &Actor, fields: Value) -> Result<Decided, Refusal> {
-    let Value::Object(fields) = fields else { unreachable!("a manifest is a mapping") };
-    town.apply_fields(caller, fields)
+    yaml.push_str("---\nkind: rbac\nname: machine\nsubjects: [{kind: ServiceAccount, name: relay}]\nroleBindings: [{role: run, resource: secrets}, {role: run, resource: serviceaccounts, name: robot}]\n");
+    yaml.push_str("---\nkind: rbac\nname: admins\nsubjects: [{kind: User, name: root@example.com}]\nroleBindings: [{role: edit, resource: '*'}, {role: run, resource: '*'}, {role: run, action: '*'}]\n");
+    let mut town = Town::given(&yaml);
+    town.act(&Actor::system("test"), Kind::User, None, USERS[3], password(3)).expect("the given applies");
+    town
 }
 
 /// Leaves out steps for as long as what is left still fails.

@@ -1,150 +1,150 @@
 //! A second reading of the rules: it reads the stored events one after the other and says who may do what, by the text
 //! of the reference alone. It shares no code with what decides: no verb, role, permission or grant of core.
-use std::collections::BTreeMap;
-
+use crate::asked::Question;
 use mcpctl_core::ids::{Digest, Uid};
 use mcpctl_core::record::Record;
 use serde::Deserialize;
-
-use crate::asked::Question;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Every object that is there, by identity.
 #[derive(Clone, Default)]
-pub(crate) struct Reference(BTreeMap<Uid, Thing>);
+pub(crate) struct Reference(pub(crate) BTreeMap<Uid, Arc<Thing>>);
 
+/// An object. Its references say what names meant when they were written: the same name later is somebody else.
 #[derive(Clone, Default)]
-struct Thing {
-    kind: &'static str,
-    name: String,
-    project: Option<Uid>,
-    spec: Said,
-    /// What names meant when they were written: the same name later is somebody else.
-    refs: Vec<Said>,
-    minted: Option<Box<Said>>,
+#[rustfmt::skip]
+pub(crate) struct Thing {
+    pub(crate) kind: &'static str, pub(crate) name: String, project: Option<Uid>, pub(crate) spec: Said,
+    refs: Vec<Said>, pub(crate) minted: Option<Box<Said>>, claimed: BTreeMap<Uid, Vec<String>>, pub(crate) password: bool,
 }
 
 /// All that an event, or a part of one, can say that matters here.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Said {
-    spec: Option<Box<Said>>,
-    refs: Vec<Said>,
-    minted: Option<Box<Said>>,
-    disabled: bool,
-    members: Vec<String>,
-    servers: Vec<String>,
-    subjects: Vec<Said>,
-    role_bindings: Vec<Said>,
-    kind: String,
-    name: Option<String>,
-    uid: Option<Uid>,
-    role: String,
-    resource: Option<String>,
-    action: Option<String>,
-    sha256: Option<Digest>,
-    owner: Option<Box<Said>>,
-    grants: Vec<Said>,
-    expires_at: Option<u64>,
+#[rustfmt::skip]
+pub(crate) struct Said {
+    spec: Option<Box<Said>>, refs: Vec<Said>, minted: Option<Box<Said>>,
+    #[serde(alias = "member-claimed", alias = "member-unclaimed")]
+    member: Option<Box<Said>>,
+    kind: String, name: Option<String>, uid: Option<Uid>, user: Option<Uid>,
+    pub(crate) disabled: bool, pub(crate) identity: Option<BTreeMap<String, String>>, members: Vec<String>,
+    claims: Vec<String>, servers: Vec<String>, subjects: Vec<Said>, role_bindings: Vec<Said>, role: String,
+    resource: Option<String>, action: Option<String>, pub(crate) sha256: Option<Digest>, owner: Option<Box<Said>>,
+    grants: Vec<Said>, pub(crate) expires_at: Option<u64>, pub(crate) max_ttl: Option<String>,
+    pub(crate) delegation_depth: Option<u32>,
+}
+
+/// What was given: role, resource and name. An operation has the role `!`.
+pub(crate) type Line<'r> = (&'r str, &'r str, Option<&'r str>);
+
+/// Somebody with all that was given to them, to answer many questions.
+#[rustfmt::skip]
+pub(crate) struct Standing<'r> {
+    known: &'r Reference, pub(crate) who: Uid, pub(crate) me: &'r Thing, pub(crate) lines: Vec<Line<'r>>,
+    owner: Option<Box<Standing<'r>>>,
 }
 
 impl Reference {
     pub(crate) fn read(&mut self, Record { header, payload }: &Record) {
         let (kind, name) = (header.kind.names().singular, header.name.to_string());
-        let thing = self.0.entry(header.object);
-        let thing = thing.or_insert_with(|| Thing { kind, name, project: header.project, ..Thing::default() });
+        let new = || Thing { kind, name, project: header.project, ..Thing::default() }.into();
+        let thing = Arc::make_mut(self.0.entry(header.object).or_insert_with(new));
         let said: Said = rmp_serde::from_slice(payload).expect("an event is a map");
-        match header.event.as_str() {
-            "applied" => (thing.spec, thing.refs) = (*said.spec.expect("it says one"), said.refs),
-            "minted" => thing.minted = said.minted,
-            "revoked" | "expired" => thing.minted.iter_mut().for_each(|token| token.disabled = true),
-            "deleted" => drop(self.0.remove(&header.object)),
+        match (header.event.as_str(), said.member.unwrap_or_default()) {
+            ("applied", _) => {
+                (thing.spec, thing.refs) = (*said.spec.expect("it says one"), said.refs);
+                thing.claimed.values_mut().for_each(|by| by.retain(|claim| thing.spec.claims.contains(claim)));
+                thing.claimed.retain(|_, by| !by.is_empty());
+            }
+            ("minted", _) => thing.minted = said.minted,
+            ("revoked" | "expired", _) => thing.minted.iter_mut().for_each(|token| token.disabled = true),
+            ("password-set", _) => thing.password = true,
+            ("member-claimed", member) => drop(thing.claimed.insert(member.user.expect("somebody"), member.claims)),
+            ("member-unclaimed", member) => drop(thing.claimed.remove(&member.user.expect("somebody"))),
+            ("deleted", _) => drop(self.0.remove(&header.object)),
             _ => {}
         }
     }
 
-    /// Whether somebody may, at a moment.
-    pub(crate) fn may(&self, who: Uid, asked: &Question<'_>, now: u64) -> bool {
-        let Some(me) = self.0.get(&who) else { return false };
-        let token = me.kind == "mcptoken" && self.token_may(who, me, asked, now).unwrap_or(false);
-        token || (matches!(me.kind, "user" | "serviceaccount") && self.person_may(who, asked))
+    pub(crate) fn standing(&self, who: Uid) -> Option<Standing<'_>> {
+        let me = self.0.get(&who)?;
+        let owner = me.minted.as_ref().and_then(|token| self.standing(token.owner.as_ref()?.uid?).map(Box::new));
+        Some(Standing { known: self, who, me, lines: self.lines(who, me), owner })
+    }
+
+    /// Given by an rbac object that names them or a group that they are in, as a member of a project, or at their minting.
+    fn lines<'r>(&'r self, who: Uid, me: &'r Thing) -> Vec<Line<'r>> {
+        let mut all: Vec<Line<'r>> = me.minted.iter().flat_map(|token| token.grants.iter().map(line)).collect();
+        let sha = me.minted.as_ref().and_then(|token| Some(token.sha256?.to_string()));
+        let is_member = |of: Uid| self.0.get(&of).is_some_and(|group| group.kind == "group" && group.has_member(who));
+        for thing in self.0.values() {
+            let names = |subject: &Said| match (subject.kind.to_lowercase().as_str(), subject.name.as_deref()) {
+                ("mcptoken", name) => name.is_some() && name == sha.as_deref(),
+                (kind, name) => thing.meant(kind, name).is_some_and(|to| to == who || is_member(to)),
+            };
+            if thing.kind == "rbac" && thing.spec.subjects.iter().any(names) {
+                all.extend(thing.spec.role_bindings.iter().map(line));
+            } else if thing.kind == "project" && thing.has_member(who) {
+                all.extend(["view", "run"].map(|verb| (verb, "projects", Some(thing.name.as_str()))));
+            }
+        }
+        all
+    }
+}
+
+impl Standing<'_> {
+    /// C5, for a token: itself, or what it was given and its owner may; in its project, while it lives; some things never.
+    pub(crate) fn may(&self, asked: &Question<'_>, now: u64) -> bool {
+        let Some(token) = &self.me.minted else { return self.me.kind != "mcptoken" && self.person_may(asked) };
+        let alive = !token.disabled && token.expires_at.is_none_or(|end| now < end);
+        let never = matches!(asked.words(), ("", _) | ("create", "projects") | ("create" | "edit", "mcptokens"));
+        let itself = matches!(asked, Question::Object { verb: "view", uid: Some(uid), .. } if *uid == self.who);
+        let given = || gives(&self.lines, asked) && self.owner.as_ref().is_some_and(|owner| owner.person_may(asked));
+        let inside = |uid: Uid| self.known.0.get(&uid).is_some_and(|project| project.has_inside(uid, asked));
+        alive && !never && self.owner.is_some() && self.me.project.is_some_and(inside) && (itself || given())
     }
 
     /// Nothing without a grant but to look at oneself, and to look at, end and remove one's tokens.
-    fn person_may(&self, who: Uid, asked: &Question<'_>) -> bool {
-        let mine = |uid: &Uid| self.0.get(uid).and_then(Thing::owner) == Some(who);
-        let own = matches!(asked, Question::Object { verb, uid: Some(uid), .. }
-            if (*uid == who && *verb == "view") || (mine(uid) && matches!(*verb, "view" | "edit" | "delete")));
-        self.0.get(&who).is_some_and(|me| !me.spec.disabled) && (own || self.granted(who, asked))
+    fn person_may(&self, asked: &Question<'_>) -> bool {
+        let owner = |uid: &Uid| self.known.0.get(uid)?.minted.as_ref()?.owner.as_ref()?.uid;
+        let own = matches!(asked, Question::Object { verb, uid: Some(uid), .. } if (*uid == self.who && *verb == "view")
+            || (owner(uid) == Some(self.who) && matches!(*verb, "view" | "edit" | "delete")));
+        !self.me.spec.disabled && (own || gives(&self.lines, asked))
     }
+}
 
-    /// C5: itself; or what it was given, and its owner may now. Inside its project, while it lives, never what no token has.
-    fn token_may(&self, who: Uid, me: &Thing, asked: &Question<'_>, now: u64) -> Option<bool> {
-        let (token, owner, project) = (me.minted.as_ref()?, me.owner()?, self.0.get(&me.project?)?);
-        let alive = !token.disabled && token.expires_at.is_none_or(|end| now < end);
-        let for_tokens = match asked {
-            Question::Operation(_) | Question::Object { verb: "create" | "edit", resource: "mcptokens", .. } => false,
-            Question::Object { verb, resource, .. } => (*verb, *resource) != ("create", "projects"),
-        };
-        let itself = matches!(asked, Question::Object { verb: "view", uid: Some(uid), .. } if *uid == who);
-        let allowed = itself || (self.granted(who, asked) && self.person_may(owner, asked));
-        Some(alive && for_tokens && project.has_inside(me.project, asked) && allowed)
-    }
-
-    /// By an rbac object that names them or a group that they are in, as a member of a project, or at their minting.
-    pub(crate) fn granted(&self, who: Uid, asked: &Question<'_>) -> bool {
-        let is_member = |of: &Uid| self.0.get(of).is_some_and(|group| group.kind == "group" && group.has_member(who));
-        let minted = self.0.get(&who).and_then(|me| me.minted.as_ref());
-        let given = minted.is_some_and(|token| token.grants.iter().any(|line| line.gives(asked)));
-        given
-            || self.0.values().any(|thing| match (thing.kind, asked) {
-                ("rbac", _) if thing.spec.role_bindings.iter().any(|line| line.gives(asked)) => {
-                    let mut subjects = thing.spec.subjects.iter().filter_map(|subject| self.meant(thing, subject));
-                    subjects.any(|subject| subject == who || is_member(&subject))
-                }
-                ("project", Question::Object { verb: "view" | "run", resource: "projects", name: Some(name), .. }) => {
-                    *name == thing.name && thing.has_member(who)
-                }
-                _ => false,
-            })
-    }
-
-    fn meant(&self, by: &Thing, subject: &Said) -> Option<Uid> {
-        let name = subject.name.as_deref()?;
-        let minted = |thing: &Thing| thing.minted.as_ref()?.sha256.map(|sha| sha.to_string());
-        match subject.kind.as_str() {
-            "McpToken" => self.0.iter().find(|(_, thing)| minted(thing).as_deref() == Some(name)).map(|(uid, _)| *uid),
-            kind => by.meant(&kind.to_lowercase(), name),
+/// Whether one of the lines answers with yes: `edit` holds view, create and delete.
+pub(crate) fn gives(lines: &[Line<'_>], asked: &Question<'_>) -> bool {
+    lines.iter().any(|(role, of, only)| match asked {
+        Question::Operation(operation) => *role == "!" && (*of == "*" || of == operation),
+        Question::Object { verb, resource, name, .. } => {
+            let holds = role == verb || (*role == "edit" && matches!(*verb, "view" | "create" | "delete"));
+            holds && (*of == "*" || of == resource) && (only.is_none() || only == name)
         }
-    }
+    })
+}
+
+fn line(said: &Said) -> Line<'_> {
+    let object = (said.role.as_str(), said.resource.as_deref().unwrap_or_default(), said.name.as_deref());
+    said.action.as_deref().map_or(object, |operation| ("!", operation, None))
 }
 
 impl Thing {
-    fn owner(&self) -> Option<Uid> {
-        self.minted.as_ref()?.owner.as_ref()?.uid
+    fn meant(&self, kind: &str, named: Option<&str>) -> Option<Uid> {
+        self.refs.iter().find(|r| r.kind == kind && r.name.as_deref() == named)?.uid
     }
-    fn meant(&self, kind: &str, named: &str) -> Option<Uid> {
-        self.refs.iter().find(|r| r.kind == kind && r.name.as_deref() == Some(named))?.uid
-    }
+
     fn has_member(&self, who: Uid) -> bool {
-        self.spec.members.iter().any(|name| self.meant("user", name) == Some(who))
+        let by_hand = |name: &String| self.meant("user", Some(name)) == Some(who);
+        self.spec.members.iter().any(by_hand) || self.claimed.contains_key(&who)
     }
+
     /// A project has inside itself, what lives in it, and to see and use what it serves.
-    fn has_inside(&self, uid: Option<Uid>, asked: &Question<'_>) -> bool {
+    fn has_inside(&self, uid: Uid, asked: &Question<'_>) -> bool {
         let Question::Object { verb, resource, project, name, .. } = asked else { return false };
         let serves = name.is_some_and(|name| self.spec.servers.iter().any(|server| server == name));
-        (project.is_some() && *project == uid)
+        *project == Some(uid)
             || (*resource == "projects" && *name == Some(&self.name))
             || (matches!(*resource, "servers" | "instances") && matches!(*verb, "view" | "run") && serves)
-    }
-}
-
-impl Said {
-    fn gives(&self, asked: &Question<'_>) -> bool {
-        let Question::Object { verb, resource, name, .. } = asked else {
-            return matches!((&self.action, asked), (Some(mine), Question::Operation(op)) if mine == "*" || mine == op);
-        };
-        (self.role == *verb || (self.role == "edit" && matches!(*verb, "view" | "create" | "delete")))
-            && self.resource.as_ref().is_some_and(|mine| mine == "*" || mine == resource)
-            && (self.name.is_none() || self.name.as_deref() == *name)
     }
 }

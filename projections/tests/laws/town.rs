@@ -17,6 +17,8 @@ pub(crate) struct Town {
     pub(crate) state: State,
     pub(crate) records: Vec<Record>,
     pub(crate) now: Timestamp,
+    /// Who acts as whoever gives the next commands (C7).
+    pub(crate) impersonator: Option<Actor>,
     dice: u128,
 }
 
@@ -24,12 +26,15 @@ pub(crate) const BASE: &str = include_str!("../../../fixtures/kinds/_base.yaml")
 
 impl Town {
     pub(crate) fn empty() -> Self {
-        Self { state: State::default(), records: Vec::new(), now: Timestamp::from_millis(1_800_000_000_000), dice: 1 }
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        Self { state: State::default(), records: Vec::new(), now, impersonator: None, dice: 1 }
     }
 
     /// The same town, to go another way from here.
     pub(crate) fn fork(&self) -> Self {
-        Self { state: self.state.clone(), records: self.records.clone(), now: self.now, dice: self.dice }
+        let Self { state, records, now, impersonator, dice } = self;
+        let (state, records, impersonator) = (state.clone(), records.clone(), impersonator.clone());
+        Self { state, records, now: *now, impersonator, dice: *dice }
     }
 
     /// A town with these manifests applied by the system.
@@ -118,7 +123,8 @@ impl Town {
     pub(crate) fn command(&mut self, caller: &Actor, command: Command) -> Result<Decided, Refusal> {
         self.dice += 1;
         self.now = self.now.plus_millis(1);
-        let asking = Asking::by(caller, self.now, self.dice);
+        let impersonator = self.impersonator.clone();
+        let asking = Asking { impersonator: impersonator.as_ref(), ..Asking::by(caller, self.now, self.dice) };
         self.decided(&asking, &command)
     }
 
