@@ -2,20 +2,86 @@
 //!
 //! It says when the access is over: because it was taken away, or because nobody has said for too long that it still holds.
 //! And it knows who is still inside, so that whoever takes an access away can wait until the last one has stopped.
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use mcpctl_core::ids::Seq;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::lease::Boottime;
+use crate::plane::Denial;
+
+/// Why an access is over: what `session.cut` says in the audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Why {
+    /// In one word, to be looked for.
+    pub word: &'static str,
+    /// In words for people.
+    pub text: String,
+    /// The event that took it away; zero where it was none, or it is not known.
+    pub seq: Seq,
+}
+
+impl Why {
+    /// All words.
+    pub const WORDS: [&str; 10] = [
+        "token-revoked",
+        "token-expired",
+        "token-gone",
+        "user-gone",
+        "login-over",
+        "right-gone",
+        "project-gone",
+        "unavailable",
+        "changed",
+        "lease-ran-out",
+    ];
+
+    /// The control plane denies it.
+    #[must_use]
+    pub fn denied(denial: &Denial, seq: Seq) -> Self {
+        let word = match denial {
+            Denial::Ended("revoked") => "token-revoked",
+            Denial::Ended("expired") => "token-expired",
+            Denial::Ended("unknown") => "token-gone",
+            Denial::Ended("of a disabled user" | "of a disabled or deleted owner") => "user-gone",
+            Denial::Ended(_) | Denial::NotAToken(_) => "login-over",
+            Denial::Forbidden(_) => "right-gone",
+            Denial::NoProject(_) | Denial::OtherProject => "project-gone",
+            Denial::Unavailable(_) => "unavailable",
+        };
+        Self { word, text: denial.to_string(), seq }
+    }
+
+    /// The caller is still admitted, to something else than before.
+    #[must_use]
+    pub fn changed(seq: Seq) -> Self {
+        let text = "what it opens was changed: the project, a server, a tool or a secret".to_owned();
+        Self { word: "changed", text, seq }
+    }
+
+    /// Nobody has said for too long that it still holds.
+    #[must_use]
+    pub fn lapsed() -> Self {
+        let text = "the lease ran out: the control plane was not heard in time".to_owned();
+        Self { word: "lease-ran-out", text, seq: Seq(0) }
+    }
+
+    /// The gateway stops.
+    #[must_use]
+    pub fn stopped() -> Self {
+        Self { word: "stopped", text: "the gateway stops".to_owned(), seq: Seq(0) }
+    }
+}
 
 /// The end of an access. Clones are the same access.
 #[derive(Clone, Debug, Default)]
 pub struct Cut {
     over: CancellationToken,
+    why: Arc<OnceLock<Why>>,
     inside: TaskTracker,
     /// Until when somebody's word holds; nothing when it needs none, in the process that decides.
     until: Option<Arc<AtomicU64>>,
@@ -64,10 +130,18 @@ impl Cut {
         self.over.cancelled().await;
     }
 
-    /// Takes it away.
-    pub fn cancel(&self) {
+    /// Takes it away. The first reason is kept.
+    pub fn cancel(&self, why: Why) {
+        // Before anybody hears of it: whoever does can ask why.
+        let _ = self.why.set(why);
         self.over.cancel();
         self.inside.close();
+    }
+
+    /// Why it is over; before that, why it will be when nobody says another word.
+    #[must_use]
+    pub fn why(&self) -> Why {
+        self.why.get().cloned().unwrap_or_else(Why::lapsed)
     }
 
     /// Goes inside; `None` when it is over. The order matters: counted first and looked at then, nobody who was let in is
@@ -100,8 +174,10 @@ mod tests {
     async fn whoever_takes_it_away_waits_for_those_inside() {
         let cut = Cut::new();
         let inside = cut.enter().expect("it is open");
-        cut.cancel();
+        cut.cancel(Why::denied(&Denial::Ended("revoked"), Seq(7)));
+        cut.cancel(Why::lapsed());
         assert!(cut.enter().is_none() && cut.is_cancelled());
+        assert_eq!((cut.why().word, cut.why().seq), ("token-revoked", Seq(7)), "the first reason is kept");
         assert!(!cut.emptied(Duration::from_millis(20)).await, "one is inside");
         drop(inside);
         assert!(cut.emptied(Duration::from_secs(5)).await);
@@ -113,7 +189,7 @@ mod tests {
         let cut = Cut::until(Boottime::from_millis(now.as_millis() + 60_000));
         assert!(!cut.is_cancelled());
         let past = Cut::until(now);
-        assert!(past.is_cancelled() && past.enter().is_none());
+        assert!(past.is_cancelled() && past.enter().is_none() && past.why().word == "lease-ran-out");
         past.extend(Boottime::from_millis(now.as_millis() + 60_000));
         assert!(past.is_cancelled(), "a late word revives nothing");
     }

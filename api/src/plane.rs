@@ -68,6 +68,9 @@ pub struct ProjectView {
     pub instructions: Option<String>,
     /// How tools are named.
     pub tool_names: ToolNames,
+    /// Whether a call must be durably recorded before it goes upstream.
+    #[serde(default)]
+    pub strict: bool,
     /// Its servers, in the order of the project.
     pub servers: Vec<ServerView>,
     /// Changes whenever anything above does: the highest version among the project and its servers.
@@ -166,13 +169,39 @@ pub mod rule {
     pub const PASSWORD: &str = "password";
 }
 
+/// Kinds of audit entries that are written besides the one that closes a request.
+pub mod kind {
+    /// A call of a strict project that goes upstream next: durable before it does.
+    pub const CALL_ADMITTED: &str = "call.admitted";
+    /// A call, a stream or a conversation with a server that ended because the access did.
+    pub const SESSION_CUT: &str = "session.cut";
+}
+
+/// Whether a request to a server is one that a strict project records before it is made: everything but lists and what says
+/// how to speak to the server. A method that nobody thought of is recorded.
+#[must_use]
+pub fn is_call(method: &str) -> bool {
+    const SPEAKING: [&str; 8] = [
+        "ping",
+        "initialize",
+        "server/discover",
+        "mcpctl/handshake",
+        "logging/setLevel",
+        "resources/subscribe",
+        "resources/unsubscribe",
+        "subscriptions/listen",
+    ];
+    !SPEAKING.contains(&method) && !method.ends_with("/list")
+}
+
 /// One line of the audit log: a call, a refusal, a login.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEntry {
     /// When it began.
     pub at: Timestamp,
-    /// What sort of line: `call`, `list`, `refusal`, `session`, `login`, `secret-read`, `audit-read`, `recovery`.
+    /// What sort of line: `call`, `list`, `refusal`, `session`, `login`, `secret-read`, `audit-read`, `recovery`, `proxy`,
+    /// `call.admitted`, `session.cut`.
     pub kind: String,
     /// MCP method or REST operation, such as `tools/call`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -248,6 +277,10 @@ pub struct WatchFigures {
     pub cut: u64,
     /// Calls and streams that a lapse ended.
     pub lapsed: u64,
+    /// Since the ping was sent that was answered last, in milliseconds: how old the word is. Nothing while no stream is open.
+    pub lease_age_ms: Option<u64>,
+    /// For how long a line of the stream has not been done that takes something away, in milliseconds.
+    pub lag_ms: u64,
 }
 
 /// The control plane as a gateway sees it.
@@ -261,6 +294,14 @@ pub trait Plane: Send + Sync + 'static {
 
     /// Conversations with servers on behalf of this caller.
     fn sessions(&self, bearer: &CallerBearer) -> Arc<dyn Sessions>;
+
+    /// Writes down that a call of a strict project was admitted, before a server is called. When it returns, the entry is
+    /// durable: it survives a power cut. A plane whose servers are reached through another process leaves it to that one,
+    /// which is the one that calls them.
+    ///
+    /// # Errors
+    /// When the entry is not durable in time. The server must not be called then.
+    async fn admitted(&self, bearer: Option<&CallerBearer>, entry: AuditEntry) -> Result<(), AuditFailed>;
 
     /// Writes an audit entry. When it returns, the entry survives the death of this process.
     ///

@@ -2,7 +2,8 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use mcpctl_api::plane::{Admission, AuditEntry, AuditFailed, CallerBearer};
+use mcpctl_api::cut::Why;
+use mcpctl_api::plane::{Admission, AuditEntry, AuditFailed, CallerBearer, kind};
 use mcpctl_core::ids::Digest;
 use mcpctl_core::time::Timestamp;
 use parking_lot::Mutex;
@@ -90,6 +91,12 @@ impl Opened {
         self.entry.rule = Some(rule.to_owned());
     }
 
+    /// Has it durably recorded that the call goes to its server next, for a strict project.
+    pub(crate) async fn admit(&self) -> Result<(), AuditFailed> {
+        let entry = AuditEntry { kind: kind::CALL_ADMITTED.into(), outcome: "admitted".into(), ..self.entry.clone() };
+        self.gateway.plane.admitted(self.bearer.as_ref(), entry).await
+    }
+
     /// Nothing is to be recorded: a ping, a notification.
     pub(crate) fn forget(mut self) {
         self.armed = false;
@@ -103,6 +110,28 @@ impl Opened {
         self.gateway.plane.record(self.bearer.as_ref(), entry).await
     }
 
+    /// Writes the line of a call that was cut, and the line that says so.
+    pub(crate) async fn close_cut(self, why: &Why) -> Result<(), AuditFailed> {
+        let mut line = self;
+        line.because(why.text.clone());
+        let ends = line.lasting();
+        line.close("cut", 0).await?;
+        ends.cut(why).await;
+        Ok(())
+    }
+
+    /// Writes the line of a stream that opens; its end by a revocation will be another line.
+    pub(crate) async fn close_opened(self) -> Result<Lasting, AuditFailed> {
+        let lasting = self.lasting();
+        self.close("ok", 0).await?;
+        Ok(lasting)
+    }
+
+    fn lasting(&self) -> Lasting {
+        let entry = AuditEntry { arguments: None, ..self.entry.clone() };
+        Lasting { gateway: self.gateway.clone(), bearer: self.bearer.clone(), entry, begun: self.begun }
+    }
+
     fn finish(&mut self, outcome: &'static str, answer_bytes: usize) {
         let took = self.begun.elapsed();
         self.gateway.metrics.answered(&self.entry.method, outcome, took);
@@ -110,6 +139,36 @@ impl Opened {
         self.entry.outcome = outcome.to_owned();
         self.entry.duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.entry.answer_bytes = answer_bytes as u64;
+    }
+}
+
+/// A call or a stream that goes on: when its access ends, that is recorded too.
+pub(crate) struct Lasting {
+    gateway: Arc<Gateway>,
+    bearer: Option<CallerBearer>,
+    entry: AuditEntry,
+    begun: Instant,
+}
+
+impl Lasting {
+    /// Writes that it was cut. Nobody waits for an answer any more, so a failure is only told to whoever runs the gateway.
+    pub(crate) async fn cut(self, why: &Why) {
+        let entry = AuditEntry {
+            at: now(),
+            kind: kind::SESSION_CUT.into(),
+            allowed: false,
+            // What the access was decided by says nothing of its end.
+            via: Vec::new(),
+            seq: why.seq,
+            rule: Some(why.word.into()),
+            outcome: "cut".into(),
+            reason: Some(why.text.clone()),
+            duration_us: u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+            ..self.entry
+        };
+        if let Err(error) = self.gateway.plane.record(self.bearer.as_ref(), entry).await {
+            tracing::error!(%error, "the end of an access could not be recorded");
+        }
     }
 }
 

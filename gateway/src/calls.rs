@@ -52,7 +52,10 @@ pub(crate) async fn call(context: &Context, parsed: &Parsed<'_>, audit: &mut Ope
     let mut last = None;
     for one in found {
         let done = call_one(context, parsed, one, audit).await;
-        if matches!(done, Done::Cut | Done::Answered { reply: Reply::Result(_), .. }) {
+        if matches!(
+            done,
+            Done::Cut | Done::Answered { reply: Reply::Result(_), .. } | Done::Answered { status: 503, .. }
+        ) {
             return done;
         }
         last = Some(done);
@@ -73,7 +76,7 @@ async fn call_one(context: &Context, parsed: &Parsed<'_>, found: Found<'_>, audi
         Err(Refused::Cut) => return Done::Cut,
         Err(refused) => return refuse(context, parsed, refused, audit),
     };
-    match converse(context, parsed, server, &target, authorized).await {
+    match converse(context, parsed, server, &target, authorized, audit).await {
         Ok((reply, era)) => answered(reply, era, context, &parsed.method),
         Err(Unanswered::Cut) => Done::Cut,
         Err(Unanswered::Upstream(error)) => {
@@ -108,6 +111,10 @@ fn answered(reply: Reply, era: Era, context: &Context, method: &str) -> Done {
 
 fn failed(error: &UpstreamError) -> Done {
     let outcome = match error {
+        UpstreamError::Unrecorded { .. } => {
+            let words = format!("{error}; whoever runs the control plane must look at it");
+            return Done::error(&RpcError { status: 503, ..RpcError::new(INTERNAL, words) }, "unavailable");
+        }
         UpstreamError::Unavailable { .. } | UpstreamError::Busy { .. } => "unavailable",
         UpstreamError::TimedOut { .. } => "timeout",
         UpstreamError::Protocol { .. } | UpstreamError::Gone { .. } => "error",
@@ -122,7 +129,10 @@ async fn converse(
     server: &ServerView,
     target: &Target,
     mut authorized: Authorized,
+    audit: &Opened,
 ) -> Result<(Reply, Era), Unanswered> {
+    // Before the conversation: nobody starts a server for a call that is not on record.
+    authorized.record(audit.admit()).await?;
     let (session, link) = context.open(server, &authorized).await?;
     let modern_client = context.dialect.is_modern();
     if link.era == Era::Modern && !modern_client && subscribed(context, server, target, &parsed.method) {

@@ -82,6 +82,7 @@ impl Gateway {
             }
         };
         audit.admitted(&admission);
+        outlet.by_access(&admission.cut);
         let request = Request { gateway: &self, arrival: &arrival, admission: &admission, outlet: &outlet };
         let answered = match incoming {
             Ok(Incoming::Batch(all)) => request.batch(audit, all).await,

@@ -1,10 +1,12 @@
 //! Counters and gauges of the gateway, as Prometheus reads them at `/metrics`. No label holds what a client chose freely.
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, text};
-use prometheus_client::metrics::counter::Counter;
+use mcpctl_api::plane::WatchFigures;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
@@ -83,12 +85,53 @@ impl Metrics {
         self.missing.get_or_create(&OfServer { server: server.to_owned() }).inc();
     }
 
-    /// The page for Prometheus.
-    pub(crate) fn page(&self) -> String {
+    /// The page for Prometheus, with what is known of the word by which this gateway serves.
+    pub(crate) fn page(&self, watch: WatchFigures) -> String {
         let mut page = String::new();
-        text::encode(&mut page, &self.registry).expect("writing to a string does not fail");
+        let mut looked_up = Registry::with_prefix("mcpctl_gateway");
+        looked_up.register_collector(Box::new(Watch(watch)));
+        text::encode_registry(&mut page, &self.registry).expect("writing to a string does not fail");
+        text::encode(&mut page, &looked_up).expect("writing to a string does not fail");
         page
     }
+}
+
+/// Figures that are looked up when asked for.
+#[derive(Debug)]
+struct Watch(WatchFigures);
+
+impl Collector for Watch {
+    #[expect(clippy::cast_precision_loss, reason = "a figure is read by a person or a graph")]
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let Self(watch) = self;
+        let mut total = |name, help, value: u64| write(&mut encoder, name, help, &ConstCounter::new(value));
+        total(
+            "watch_resyncs",
+            "Streams to the control plane that began anew because something was missed",
+            watch.resyncs,
+        )?;
+        total(
+            "watch_lease_misses",
+            "Accesses that ended because the control plane was not heard in time",
+            watch.lapses,
+        )?;
+        total("watch_cut_streams", "Calls and streams that a revocation ended", watch.cut)?;
+        total("watch_lapsed_streams", "Calls and streams that a lapsed lease ended", watch.lapsed)?;
+        let mut level = |name, help, value: f64| write(&mut encoder, name, help, &ConstGauge::new(value));
+        level("watch_held", "Accesses that are held", watch.held as f64)?;
+        let lag = watch.lag_ms as f64 / 1e3;
+        level("watch_lag_seconds", "For how long a revocation was told and is not done", lag)?;
+        if let Some(age) = watch.lease_age_ms {
+            let help = "How old the word of the control plane is by which is served; absent without a stream";
+            level("watch_lease_age_seconds", help, age as f64 / 1e3)?;
+        }
+        Ok(())
+    }
+}
+
+fn write(encoder: &mut DescriptorEncoder, name: &str, help: &str, metric: &impl EncodeMetric) -> std::fmt::Result {
+    let encoder = encoder.encode_descriptor(name, help, None, metric.metric_type())?;
+    metric.encode(encoder)
 }
 
 /// The method as a label: clients may send any text.
@@ -126,7 +169,16 @@ mod tests {
         let metrics = Metrics::new();
         metrics.answered("canary/method", "error", Duration::from_millis(1));
         metrics.left_out("everything", true);
-        let page = metrics.page();
+        let watch = WatchFigures { held: 3, lapses: 2, lease_age_ms: Some(150), ..WatchFigures::default() };
+        let page = metrics.page(watch);
+        for line in [
+            "mcpctl_gateway_watch_held 3.0",
+            "mcpctl_gateway_watch_lease_misses_total 2",
+            "mcpctl_gateway_watch_lease_age_seconds 0.15",
+        ] {
+            assert!(page.contains(line), "{line} is not in\n{page}");
+        }
+        assert!(page.ends_with("# EOF\n") && page.matches("# EOF").count() == 1);
         assert!(!page.contains("canary") && page.contains("method=\"other\""), "{page}");
         assert!(page.contains("mcpctl_gateway_servers_left_out{server=\"everything\"} 1"), "{page}");
     }

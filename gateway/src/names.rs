@@ -94,6 +94,7 @@ pub(crate) mod tests {
             name: "p".into(),
             instructions: None,
             tool_names,
+            strict: false,
             servers: servers.iter().enumerate().map(server).collect(),
             version: Seq(1),
         }

@@ -1,10 +1,11 @@
 //! Messages that leave before the answer does: a bounded queue between whoever makes them and the stream of one client.
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use futures::task::AtomicWaker;
+use mcpctl_api::cut::Cut;
 use parking_lot::Mutex;
 
 use crate::message::Message;
@@ -18,6 +19,7 @@ struct Shared {
     waker: AtomicWaker,
     closed: AtomicBool,
     finish_alone: AtomicBool,
+    access: OnceLock<Cut>,
 }
 
 /// Where messages are put in. Cheap to clone.
@@ -49,6 +51,11 @@ impl Outlet {
         true
     }
 
+    /// The access by which messages leave.
+    pub(crate) fn by_access(&self, cut: &Cut) {
+        let _ = self.0.access.set(cut.clone());
+    }
+
     /// Whether anybody takes messages out.
     pub(crate) fn is_open(&self) -> bool {
         !self.0.closed.load(Ordering::Acquire)
@@ -75,9 +82,14 @@ impl Waiting {
         self.0.queue.lock().pop_front()
     }
 
-    /// Whether the request goes on without its client.
+    /// The access by which messages leave, once somebody was admitted.
+    pub(crate) fn access(&self) -> Option<&Cut> {
+        self.0.access.get()
+    }
+
+    /// Whether the request goes on without its client: until its end, or because its access has ended, to record that.
     pub(crate) fn finishes_alone(&self) -> bool {
-        self.0.finish_alone.load(Ordering::Acquire)
+        self.0.finish_alone.load(Ordering::Acquire) || self.access().is_some_and(Cut::is_cancelled)
     }
 }
 

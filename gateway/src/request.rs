@@ -74,33 +74,31 @@ impl Request<'_> {
     }
 
     /// Records what came of it, and only then lets the answer go.
-    async fn finish(&self, mut audit: Opened, id: &RawValue, done: Done) -> Answered {
+    async fn finish(&self, audit: Opened, id: &RawValue, done: Done) -> Answered {
         let Done::Answered { reply, status, outcome } = done else {
-            let (answered, why) = self.cut(id).await;
-            audit.because(why);
-            if let Err(failed) = audit.close("cut", 0).await {
+            if let Err(failed) = audit.close_cut(&self.admission.cut.why()).await {
                 tracing::error!(error = %failed, "a call that was cut could not be recorded");
             }
-            return answered;
+            return self.cut(id).await;
         };
         let message = Message::answer(Some(id), reply);
         match audit.close(outcome, message.len()).await {
             // Writing the line takes a while too: what the server answered is withheld all the same.
-            Ok(()) if self.admission.cut.is_cancelled() => self.cut(id).await.0,
+            Ok(()) if self.admission.cut.is_cancelled() => self.cut(id).await,
             Ok(()) => Answered::new(status, message),
             Err(failed) => unrecorded(Some(id), &failed),
         }
     }
 
-    /// Answers a caller whose access was taken away, with what the control plane says now; and why.
-    async fn cut(&self, id: &RawValue) -> (Answered, String) {
+    /// Answers a caller whose access was taken away, with what the control plane says now.
+    async fn cut(&self, id: &RawValue) -> Answered {
         let denial = match self.gateway.plane.admit(&self.arrival.bearer, &self.arrival.project).await {
             Err(denial) => denial,
             Ok(_) => Denial::Unavailable("the access was changed while the call ran".into()),
         };
         let (error, _) = of_denial(&denial);
         let message = Message::answer(Some(id), Reply::Error(error.to_raw()));
-        (Answered { cut: true, ..Answered::new(error.status, message) }, denial.to_string())
+        Answered { cut: true, ..Answered::new(error.status, message) }
     }
 
     /// A long stream of the modern era. It is recorded when it opens: who knows when it ends.
@@ -109,15 +107,19 @@ impl Request<'_> {
             let error = RpcError::new(INVALID_PARAMS, "`notifications` must say what to listen for");
             return self.finish(audit, id, Done::error(&error, "error")).await;
         };
-        if let Err(failed) = audit.close("ok", 0).await {
-            return unrecorded(Some(id), &failed);
-        }
+        let open = match audit.close_opened().await {
+            Ok(open) => open,
+            Err(failed) => return unrecorded(Some(id), &failed),
+        };
         let reply = match stream(context, Wish::Some { id: id.get().into(), filter }).await {
             StreamEnd::Over => Reply::Result(raw(Listener::farewell(id.get()))),
             StreamEnd::TooMany => {
                 Reply::Error(RpcError::new(INTERNAL, "too many streams are open: close one").to_raw())
             }
-            StreamEnd::Cut => return self.cut(id).await.0,
+            StreamEnd::Cut => {
+                open.cut(&self.admission.cut.why()).await;
+                return self.cut(id).await;
+            }
         };
         Answered::new(200, Message::answer(Some(id), reply))
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use mcpctl_api::plane::{Admission, CallerBearer};
 use mcpctl_api::upstream::Reply;
 
-use crate::audit::Opened;
+use crate::audit::{Lasting, Opened};
 use crate::client::Client;
 use crate::context::Context;
 use crate::dialect::Dialect;
@@ -24,10 +24,10 @@ impl Gateway {
         project: &str,
         session: &str,
         outlet: Outlet,
-    ) -> Result<Context, Answered> {
+    ) -> Result<(Context, Lasting), Answered> {
         let (audit, admission, client) = self.enter("GET", bearer, project, session).await?;
-        audit.close("ok", 0).await.map_err(|failed| unrecorded(None, &failed))?;
-        Ok(Context {
+        let open = audit.close_opened().await.map_err(|failed| unrecorded(None, &failed))?;
+        let context = Context {
             gateway: self.clone(),
             admission,
             dialect: client.dialect.unwrap_or(Dialect::SESSIONLESS),
@@ -35,7 +35,8 @@ impl Gateway {
             sessions: self.plane.sessions(bearer),
             outlet,
             headers: Vec::new(),
-        })
+        };
+        Ok((context, open))
     }
 
     /// Ends a session.
@@ -91,10 +92,16 @@ impl Gateway {
 }
 
 impl Context {
-    /// Streams all that servers say outside of calls, until the session or the access ends.
-    pub(crate) async fn stream_all(self) -> Answered {
+    /// Streams all that servers say outside of calls, until the session or the access ends. Over STDIO nobody opened it, and
+    /// so its end is recorded by nobody.
+    pub(crate) async fn stream_all(self, open: Option<Lasting>) -> Answered {
         match stream(&self, Wish::All).await {
-            StreamEnd::Cut => Answered { cut: true, ..Answered::empty(200) },
+            StreamEnd::Cut => {
+                if let Some(open) = open {
+                    open.cut(&self.admission.cut.why()).await;
+                }
+                Answered { cut: true, ..Answered::empty(200) }
+            }
             StreamEnd::Over | StreamEnd::TooMany => Answered::empty(200),
         }
     }

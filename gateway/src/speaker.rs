@@ -95,7 +95,7 @@ impl Request<'_> {
         }
         let Way::Http { .. } = self.arrival.way else {
             // There the one way out is the stream too.
-            self.gateway.tasks.spawn(context.stream_all());
+            self.gateway.tasks.spawn(context.stream_all(None));
             return None;
         };
         let options = &self.gateway.options;

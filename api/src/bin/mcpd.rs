@@ -8,6 +8,7 @@ use mcpctl_api::server::bootstrap::{ADMINISTRATOR, first_start};
 use mcpctl_api::server::control_plane::ControlPlane;
 use mcpctl_api::server::oidc::OidcFlags;
 use mcpctl_api::server::process::{StopSignals, bind, chain};
+use mcpctl_api::server::rate_limit::{REQUESTS, Rate};
 
 /// The control plane of mcpctl: users, rights, projects, servers, secrets and tokens, as an event log.
 #[derive(Parser)]
@@ -33,6 +34,9 @@ enum Verb {
         /// Port to listen on; 0 takes a free one.
         #[arg(long, env = "MCPD_PORT", default_value_t = 3100)]
         port: u16,
+        /// How many requests each principal may make in a minute.
+        #[arg(long, env = "MCPD_REQUESTS_PER_MINUTE", value_name = "N", default_value_t = REQUESTS.per_minute, value_parser = clap::value_parser!(u32).range(1..))]
+        requests_per_minute: u32,
         #[command(flatten)]
         oidc: OidcFlags,
     },
@@ -41,8 +45,8 @@ enum Verb {
 #[tokio::main]
 async fn main() -> ExitCode {
     mcpctl_api::server::process::log_to_stderr();
-    let Verb::Serve { data_dir, host, port, oidc } = Cli::parse().verb;
-    match serve(data_dir, host, port, &oidc).await {
+    let Verb::Serve { data_dir, host, port, requests_per_minute, oidc } = Cli::parse().verb;
+    match serve(data_dir, host, port, Rate::per_minute(requests_per_minute), &oidc).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", chain(&*error));
@@ -51,11 +55,18 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn serve(data_dir: PathBuf, host: IpAddr, port: u16, oidc: &OidcFlags) -> Result<(), Box<dyn std::error::Error>> {
+async fn serve(
+    data_dir: PathBuf,
+    host: IpAddr,
+    port: u16,
+    requests: Rate,
+    oidc: &OidcFlags,
+) -> Result<(), Box<dyn std::error::Error>> {
     let provider = oidc.settings()?;
     let mut signals = StopSignals::listen()?;
     let listener = bind(host, port, "--port").await?;
     let control = ControlPlane::open(&data_dir).await?;
+    control.app().limits.limit_requests(requests);
     if let Some(provider) = provider {
         control.sign_in_at(provider);
     }

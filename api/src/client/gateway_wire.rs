@@ -128,6 +128,7 @@ pub(crate) enum Failure {
     Protocol { server: String, what: String },
     Busy { server: String, limit: u32 },
     Gone { server: String },
+    Unrecorded { why: String },
 }
 
 impl From<UpstreamError> for Failure {
@@ -138,6 +139,7 @@ impl From<UpstreamError> for Failure {
             UpstreamError::Protocol { server, what } => Self::Protocol { server, what },
             UpstreamError::Busy { server, limit } => Self::Busy { server, limit },
             UpstreamError::Gone { server } => Self::Gone { server },
+            UpstreamError::Unrecorded { why } => Self::Unrecorded { why },
         }
     }
 }
@@ -150,6 +152,7 @@ impl From<Failure> for UpstreamError {
             Failure::Protocol { server, what } => Self::Protocol { server, what },
             Failure::Busy { server, limit } => Self::Busy { server, limit },
             Failure::Gone { server } => Self::Gone { server },
+            Failure::Unrecorded { why } => Self::Unrecorded { why },
         }
     }
 }

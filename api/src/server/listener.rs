@@ -1,4 +1,5 @@
 //! The API's connections: raw hyper, one task for each, bounded in every direction, and all joined at the end.
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,6 +27,13 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 const HEADERS_MAX: usize = 100;
 /// Wait after a connection could not be accepted, such as for want of descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long an answer that is over may take to be read to its end.
+const READ_WITHIN: Duration = Duration::from_secs(1);
+
+/// On an answer without end: when this is cancelled it is over, and a client that does not read on loses its connection.
+#[derive(Clone)]
+pub(super) struct EndsWith(pub(super) CancellationToken);
 
 /// Serves until stopped; then requests that run may go on for `drain`, and what is left is closed.
 pub(super) async fn serve(
@@ -86,9 +94,15 @@ async fn one(
 ) {
     let _ = stream.set_nodelay(true);
     let service = TowerToHyperService::new(router);
+    let (carries, mut carried) = watch::channel(None);
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(from));
-        service.call(request)
+        let (answering, carries) = (service.call(request), carries.clone());
+        async move {
+            let response = answering.await?;
+            carries.send_replace(response.extensions().get::<EndsWith>().cloned());
+            Ok::<_, Infallible>(response)
+        }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_WAIT);
@@ -96,6 +110,7 @@ async fn one(
     let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
     let served = tokio::select! {
         served = connection.as_mut() => served,
+        () = unread(&mut carried) => Ok(()),
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
@@ -106,5 +121,24 @@ async fn one(
     };
     if let Err(error) = served {
         tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// Waits until an answer without end is over and its client had time to read that.
+async fn unread(carried: &mut watch::Receiver<Option<EndsWith>>) {
+    loop {
+        let ends = carried.borrow_and_update().clone();
+        let over = async {
+            match ends {
+                Some(EndsWith(over)) => over.cancelled().await,
+                None => std::future::pending().await,
+            }
+            tokio::time::sleep(READ_WITHIN).await;
+        };
+        tokio::select! {
+            // Whoever sends is the connection, which is looked at beside this.
+            Ok(()) = carried.changed() => {}
+            () = over => return,
+        }
     }
 }

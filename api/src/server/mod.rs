@@ -41,6 +41,7 @@ mod refusal_audit;
 pub mod replay;
 pub mod revocation;
 pub mod router;
+mod session_cut;
 pub mod snapshot;
 pub mod start;
 mod table;

@@ -16,6 +16,7 @@ use mcpctl_core::time::Timestamp;
 use mcpctl_core::world::World;
 use mcpctl_projections::State;
 use parking_lot::RwLock;
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +26,8 @@ use super::audit::pin::pin;
 use super::auth::{Authenticated, authenticate, by_digest};
 use super::published::Published;
 use super::revocation::Hub;
-use crate::cut::Cut;
+use super::session_cut;
+use crate::cut::{Cut, Why};
 use crate::plane::{Admission, AuditEntry, AuditFailed, Caller, CallerBearer, Denial, Plane, ProjectView, ServerView};
 use crate::upstream::{Fleet, Sessions};
 
@@ -51,7 +53,7 @@ struct Admitted {
 #[derive(Default)]
 struct WhoWasCut {
     reached: bool,
-    cuts: Vec<Cut>,
+    cut: Vec<Arc<Admitted>>,
 }
 
 /// The plane of this process.
@@ -111,34 +113,60 @@ impl LocalPlane {
         let all: Vec<Arc<Admitted>> = self.admitted.read().values().cloned().collect();
         let reached = all.into_iter().filter_map(|entry| reach.effect_on(&entry.whose).map(|effect| (entry, effect)));
         let reached: Vec<(Arc<Admitted>, Effect)> = reached.collect();
-        let over = |(entry, effect): &(Arc<Admitted>, Effect)| {
-            *effect == Effect::Cut || still_open(&state, entry.digest, &entry.project, now).is_err()
+        let why = |(entry, effect): &(Arc<Admitted>, Effect)| {
+            let denial = over(&state, &entry.whose, entry.digest, &entry.project, now);
+            match (denial, effect) {
+                (Some(denial), _) => Some((entry.clone(), Why::denied(&denial, state.seq()))),
+                (None, Effect::Cut) => Some((entry.clone(), Why::changed(state.seq()))),
+                (None, Effect::Recheck) => None,
+            }
         };
-        let cuts = self.cut(reached.iter().filter(|one| over(one)).map(|(entry, _)| entry.clone()).collect());
+        let cut = self.cut(reached.iter().filter_map(why).collect());
         self.last_used.write().retain(|token, _| state.by_uid(*token).is_some());
-        WhoWasCut { reached: !reached.is_empty(), cuts }
+        WhoWasCut { reached: !reached.is_empty(), cut }
     }
 
     /// Cuts those whose credential's time is over.
-    fn cut_the_expired(&self) {
+    fn cut_the_expired(&self) -> Vec<Arc<Admitted>> {
         let now = self.published.now();
         let all: Vec<Arc<Admitted>> = self.admitted.read().values().cloned().collect();
-        self.cut(all.into_iter().filter(|entry| entry.expires_at.is_some_and(|at| at <= now)).collect());
+        let expired = all.into_iter().filter(|entry| entry.expires_at.is_some_and(|at| at <= now));
+        let why = || Why::denied(&Denial::Ended("expired"), Seq(0));
+        self.cut(expired.map(|entry| (entry, why())).collect())
     }
 
-    fn cut(&self, ended: Vec<Arc<Admitted>>) -> Vec<Cut> {
+    fn cut(&self, ended: Vec<(Arc<Admitted>, Why)>) -> Vec<Arc<Admitted>> {
         if ended.is_empty() {
             return Vec::new();
         }
         let mut admitted = self.admitted.write();
-        for entry in &ended {
-            entry.admission.cut.cancel();
+        for (entry, why) in &ended {
+            entry.admission.cut.cancel(why.clone());
             let key = (entry.digest, entry.project.clone());
             if admitted.get(&key).is_some_and(|held| held.admission.cut.is_cancelled()) {
                 admitted.remove(&key);
             }
         }
-        ended.iter().map(|entry| entry.admission.cut.clone()).collect()
+        ended.into_iter().map(|(entry, _)| entry).collect()
+    }
+
+    /// Ends the conversations with servers, and so the child processes, of those who were cut: nobody else may be given
+    /// them, and nothing is to go on in the name of who lost the access. Who is still admitted, to something else, or by
+    /// another login, keeps theirs.
+    async fn end_conversations(self: Arc<Self>, cut: Vec<Arc<Admitted>>) {
+        for entry in cut.iter().filter(|entry| entry.admission.cut.why().word != "changed") {
+            let (project, subject) = (entry.whose.project, entry.whose.subject);
+            let same = |other: &Arc<Admitted>| (other.whose.project, other.whose.subject) == (project, subject);
+            if self.admitted.read().values().any(same) {
+                continue;
+            }
+            for (server, count) in self.fleet.end_of(project, subject).await {
+                let line = session_cut::of_conversations(&entry.admission, &server, count);
+                if let Err(error) = self.audit.append(line) {
+                    tracing::error!(%error, "the end of a conversation could not be recorded");
+                }
+            }
+        }
     }
 
     /// Does what the hub tells until the control plane stops: the same that a gateway elsewhere does with its stream, only
@@ -146,23 +174,44 @@ impl LocalPlane {
     pub async fn follow(self: Arc<Self>, hub: Arc<Hub>, stop: CancellationToken) {
         let mut look = tokio::time::interval(LOOK_FOR_EXPIRED_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Not waited for by whoever revokes: nobody can reach these conversations any more.
+        let mut ending = JoinSet::new();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 (n, reach) = hub.here().next() => {
                     let plane = self.clone();
                     let Ok(ended) = tokio::task::spawn_blocking(move || plane.cut_the_reached(&reach)).await else { return };
-                    let inside = ended.cuts.iter().map(Cut::inside).sum::<usize>() as u64;
+                    let cuts: Vec<Cut> = ended.cut.iter().map(|entry| entry.admission.cut.clone()).collect();
+                    let inside = cuts.iter().map(Cut::inside).sum::<usize>() as u64;
                     tokio::select! {
                         () = stop.cancelled() => return,
-                        () = all_stopped(&ended.cuts) => {}
+                        () = all_stopped(&cuts) => {}
                     }
                     let gateway = self.gateway.load(Ordering::Relaxed) && ended.reached;
                     hub.done_here(n, gateway, if gateway { inside } else { 0 });
+                    ending.spawn(self.clone().end_conversations(ended.cut));
                 }
-                _ = look.tick() => self.cut_the_expired(),
+                _ = look.tick() => drop(ending.spawn(self.clone().end_conversations(self.cut_the_expired()))),
+                Some(_) = ending.join_next() => {}
             }
         }
+    }
+
+    /// An entry with who it was, and the state that it was decided in.
+    fn pinned(&self, bearer: Option<&CallerBearer>, mut entry: AuditEntry) -> AuditEntry {
+        if entry.actor.is_none()
+            && let Some(bearer) = bearer
+        {
+            entry.actor = self.known_as(&bearer.digest());
+        }
+        let state = self.published.load();
+        if entry.owner.is_none() {
+            let token = entry.actor.as_ref().and_then(|actor| state.by_uid(actor.uid)?.of::<McpToken>());
+            entry.owner = token.and_then(|(_, status)| status.owner.clone());
+        }
+        pin(&state, &mut entry);
+        entry
     }
 
     /// Whom a credential belonged to, also when it opens nothing any more: a refusal names the token that was refused.
@@ -236,12 +285,17 @@ fn not_live(why: &'static str) -> Denial {
     }
 }
 
-/// Whether a credential that was admitted to a project before would be again.
-///
-/// # Errors
-/// Says why it would not.
-pub(super) fn still_open(state: &State, digest: Digest, project: &str, now: Timestamp) -> Result<(), Denial> {
-    open(state, by_digest(state, digest, now).map_err(not_live)?, project, now).map(drop)
+/// Why a credential that was admitted to a project before would not be again; nothing when it would. What took its project
+/// or its owner away took the token away too: the first is what is said.
+pub(super) fn over(state: &State, whose: &Whose, digest: Digest, project: &str, now: Timestamp) -> Option<Denial> {
+    let who = by_digest(state, digest, now).map_err(not_live);
+    let denial = who.and_then(|who| open(state, who, project, now)).err()?;
+    let gone = |uid: Uid| state.by_uid(uid).is_none();
+    Some(match denial {
+        _ if gone(whose.project) => Denial::NoProject(project.to_owned()),
+        Denial::Ended(_) if whose.owner.is_some_and(gone) => Denial::Ended("of a disabled or deleted owner"),
+        denial => denial,
+    })
 }
 
 /// The decision: a credential of this project, whose subject may run it. Pure in state and time.
@@ -288,6 +342,7 @@ pub fn view_of(state: &dyn World, project: Uid) -> Option<ProjectView> {
         name: object.meta.name.to_string(),
         instructions: spec.instructions.clone(),
         tool_names: spec.tool_names,
+        strict: spec.strict,
         servers,
         version: version.unwrap_or_default(),
     })
@@ -347,14 +402,12 @@ impl Plane for LocalPlane {
         self.fleet.clone()
     }
 
-    async fn record(&self, bearer: Option<&CallerBearer>, mut entry: AuditEntry) -> Result<(), AuditFailed> {
-        if entry.actor.is_none()
-            && let Some(bearer) = bearer
-        {
-            entry.actor = self.known_as(&bearer.digest());
-        }
-        pin(&self.published.load(), &mut entry);
-        self.audit.append(entry).map(drop)
+    async fn admitted(&self, bearer: Option<&CallerBearer>, entry: AuditEntry) -> Result<(), AuditFailed> {
+        self.audit.append_durable(self.pinned(bearer, entry)).await.map(drop)
+    }
+
+    async fn record(&self, bearer: Option<&CallerBearer>, entry: AuditEntry) -> Result<(), AuditFailed> {
+        self.audit.append(self.pinned(bearer, entry)).map(drop)
     }
 
     fn seq(&self) -> Seq {

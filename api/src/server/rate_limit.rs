@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use mcpctl_core::ids::Digest;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 /// Most buckets that one table holds.
 const BUCKETS_MAX: usize = 100_000;
@@ -57,7 +57,7 @@ impl TooMany {
 /// Buckets by key. A bucket is one moment: when it will be full again. Moments are nanoseconds since some beginning.
 #[derive(Debug)]
 struct Buckets {
-    rate: Rate,
+    rate: RwLock<Rate>,
     max: usize,
     full_at: Mutex<HashMap<Digest, u64>>,
 }
@@ -66,7 +66,7 @@ impl Buckets {
     /// A table of at most `max` buckets. When it is full, buckets that are full again leave it first; failing that, of
     /// some the one that is nearest to it.
     fn new(rate: Rate, max: usize) -> Self {
-        Self { rate, max: max.max(1), full_at: Mutex::new(HashMap::new()) }
+        Self { rate: RwLock::new(rate), max: max.max(1), full_at: Mutex::new(HashMap::new()) }
     }
 
     /// Takes one token.
@@ -76,7 +76,7 @@ impl Buckets {
         if !table.contains_key(key) && table.len() >= self.max {
             make_room(&mut table, self.max, now);
         }
-        table.insert(*key, now + until_full + self.rate.token_ns());
+        table.insert(*key, now + until_full + self.rate.read().token_ns());
         Ok(())
     }
 
@@ -89,7 +89,8 @@ impl Buckets {
     fn until_full(&self, table: &HashMap<Digest, u64>, key: &Digest, now: u64) -> Result<u64, TooMany> {
         let Some(full_at) = table.get(key) else { return Ok(0) };
         let until_full = full_at.saturating_sub(now);
-        let missing = until_full.saturating_sub(self.rate.span_ns() - self.rate.token_ns());
+        let rate = *self.rate.read();
+        let missing = until_full.saturating_sub(rate.span_ns() - rate.token_ns());
         if missing == 0 {
             return Ok(until_full);
         }
@@ -174,6 +175,11 @@ impl RateLimits {
             failed_by_account: Buckets::new(FAILED_BY_ACCOUNT, BUCKETS_MAX),
             failed_by_both: Buckets::new(FAILED_BY_BOTH, BUCKETS_MAX),
         }
+    }
+
+    /// Limits requests to another rate from now on.
+    pub fn limit_requests(&self, rate: Rate) {
+        *self.requests.rate.write() = rate;
     }
 
     fn ns(&self, now: Instant) -> u64 {

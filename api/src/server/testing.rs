@@ -5,6 +5,8 @@ use mcpctl_core::actor::{Actor, ActorKind};
 use mcpctl_core::command::{Command, Deed, Mode};
 use mcpctl_core::erased::AnyAction;
 use mcpctl_core::kinds::{Kind, McpTokenAction, UserAction};
+use mcpctl_core::log::disk::{Disk, RealDisk};
+use mcpctl_core::log::journal::{JournalOptions, Sync};
 use mcpctl_core::log::memory::MemoryLog;
 use mcpctl_core::log::{EventLog as _, LogReader};
 use mcpctl_core::manifest;
@@ -36,6 +38,8 @@ pub(crate) struct Tried {
     _folder: tempfile::TempDir,
 }
 
+const AUDIT: JournalOptions = JournalOptions { segment_bytes: 1 << 20, ahead_bytes: 16 << 10, sync: Sync::Later };
+
 /// The administrator, and a member of project `web` without any other right.
 pub(crate) const ADMIN: &str = "admin@example.com";
 pub(crate) const MEMBER: &str = "member@example.com";
@@ -43,12 +47,17 @@ pub(crate) const MEMBER: &str = "member@example.com";
 impl Tried {
     /// Users, and the projects `web` (server `mcpctl`, embedded) and `other` (server `hidden`).
     pub(crate) async fn new() -> Self {
+        Self::on(&RealDisk).await
+    }
+
+    /// The same with the audit log on a disk that may fail.
+    pub(crate) async fn on(disk: &'static dyn Disk) -> Self {
         let (log, published) = (MemoryLog::default(), Published::new(State::default()));
         let reader = log.reader();
         let hub = Arc::new(Hub::new(&State::default(), RevocationFigures::default()));
         let (writer, _) = Writer::start(Box::new(log), published.clone(), hub.clone()).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let audit = Arc::new(AuditLog::open(folder.path(), [3; 32]).unwrap());
+        let audit = Arc::new(AuditLog::open_on(folder.path(), [3; 32], AUDIT, disk).unwrap());
         let fleet = Arc::new(Fleet::new(FleetLimits::default()));
         let plane = Arc::new(LocalPlane::new(published.clone(), fleet.clone(), audit.clone()));
         let tried = Self { published, writer, hub, log: reader, fleet, audit, plane, _folder: folder };

@@ -21,7 +21,8 @@ use super::problem::{Answer, problem, unauthorized};
 use super::revocation::{About, Hub, Registered, anchor_at};
 use crate::client::gateway_wire::{AdmittedView, DenialProblem, HANDLE, SAW, STREAM};
 use crate::client::stream_wire::{Anchor, Handle};
-use crate::plane::{Admission, AuditEntry, CallerBearer, Denial, Plane as _, rule};
+use crate::cut::Why;
+use crate::plane::{Admission, AuditEntry, CallerBearer, Denial, Plane as _, kind, rule};
 use crate::wire::Done;
 
 /// How often an introspection is decided anew because something was committed meanwhile.
@@ -29,7 +30,7 @@ const DECIDE_AGAIN_MAX: usize = 64;
 /// Most entries of one request.
 const ENTRIES_MAX: usize = 100;
 /// Sorts of entries that a gateway writes.
-const GATEWAY_KINDS: &[&str] = &["call", "list", "refusal", "session"];
+const GATEWAY_KINDS: &[&str] = &["call", "list", "refusal", "session", kind::SESSION_CUT];
 /// How far an entry may lie back.
 const ENTRY_AGE_MS_MAX: u64 = 10 * 60 * 1000;
 
@@ -182,7 +183,8 @@ fn attributed(mut entry: AuditEntry, bearer: &CallerBearer, project: &str, known
     entry.project = Some(project.to_owned());
     // What was asked, and what the answer rests on, is found out here; a gateway knows which of its filters it was.
     entry.asked = None;
-    entry.rule = entry.rule.filter(|said| !entry.allowed && FILTERS.contains(&said.as_str()));
+    let known: &[&str] = if entry.kind == kind::SESSION_CUT { &Why::WORDS } else { &FILTERS };
+    entry.rule = entry.rule.filter(|said| !entry.allowed && known.contains(&said.as_str()));
     entry
 }
 

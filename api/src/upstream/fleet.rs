@@ -177,6 +177,17 @@ impl Fleet {
         all
     }
 
+    /// Ends every conversation of a subject in a project, and waits until nothing is left of it. Answers the servers that had
+    /// any, by name, and how many.
+    pub async fn end_of(&self, project: Uid, subject: Uid) -> Vec<(String, usize)> {
+        let servers: Vec<_> = self.servers.read().values().cloned().collect();
+        let ended = servers.iter().map(|server| async {
+            let count = server.end_where(|key| key.project == project && key.subject == subject).await;
+            (server.name().to_owned(), count)
+        });
+        join_all(ended).await.into_iter().filter(|(_, count)| *count > 0).collect()
+    }
+
     /// The last `tail` lines of a server's log, of one of its instances or of all.
     #[must_use]
     pub fn logs(&self, server: Uid, instance: Option<&str>, tail: usize) -> Vec<LogLine> {

@@ -314,8 +314,14 @@ impl Server {
     }
 
     pub(super) async fn end(&self, key: &SessionKey) {
-        let mine = self.state.lock().closing(|slot| matches!(&slot.owner, Owner::Key(owner) if owner == key));
+        self.end_where(|owner| owner == key).await;
+    }
+
+    /// Ends the conversations of some keys; answers how many.
+    pub(super) async fn end_where(&self, which: impl Fn(&SessionKey) -> bool) -> usize {
+        let mine = self.state.lock().closing(|slot| matches!(&slot.owner, Owner::Key(owner) if which(owner)));
         join_all(mine.iter().map(Closing::close)).await;
+        mine.len()
     }
 
     /// Lets running calls end within the drain limit, then closes everything and waits until nothing is left.

@@ -247,6 +247,12 @@ pub enum UpstreamError {
         /// The limit.
         limit: u32,
     },
+    /// The call can't be recorded: in a strict project it was not made, elsewhere what it came to is withheld.
+    #[error("the audit log takes no entry of the call, so there is no answer: {why}")]
+    Unrecorded {
+        /// What is wrong with the audit log.
+        why: String,
+    },
     /// The conversation ended (the process died, the session was closed) while the call ran.
     #[error("server {server:?} went away during the call")]
     Gone {

@@ -34,7 +34,7 @@ pub enum Audit {
 pub struct Events {
     #[command(flatten)]
     project: InProject,
-    /// Sort of event: call, list, refusal, session, login, secret-read, audit-read
+    /// Sort of event: call, list, refusal, session, login, secret-read, audit-read, call.admitted, session.cut
     #[arg(long, value_name = "KIND")]
     kind: Option<String>,
     /// E-mail address of who called

@@ -12,6 +12,8 @@ mod openapi;
 mod parts_start;
 mod proved;
 mod recovery;
+mod revoke;
+mod strict;
 mod support;
 mod tls;
 mod tour;

@@ -39,7 +39,7 @@ pub struct Project {
     /// Whether new and changed tools wait for approval. Only `allow` is available in this version.
     #[serde(default, skip_serializing_if = "ToolPolicy::is_default")]
     pub tool_policy: ToolPolicy,
-    /// Whether a call must be durably recorded before it goes upstream. Only `false` is available in this version.
+    /// Whether a call must be durably recorded (`call.admitted`) before it goes upstream. A call that can't be is refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub strict: bool,
     /// Which tools of a server are served: by server, globs.
@@ -121,9 +121,6 @@ impl Resource for Project {
                 "quarantine is not available in this version",
                 "use allow, and tools to narrow what is served",
             );
-        }
-        if self.strict {
-            violations.hint("strict", NOT_YET, "leave it out: calls are recorded before their answer leaves");
         }
         for (server, filter) in &self.tools {
             if !self.servers.iter().any(|attached| attached.name().as_str() == server) {

@@ -92,8 +92,21 @@ impl Journal {
         options: JournalOptions,
         each: &mut dyn FnMut(Entry<'_>) -> Result<(), LogError>,
     ) -> Result<Self, LogError> {
+        Self::open_on(dir, options, &RealDisk, each)
+    }
+
+    /// The same on a disk that may be another than the machine's: one that fails, in tests.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn open_on(
+        dir: &Path,
+        options: JournalOptions,
+        disk: &'static dyn Disk,
+        each: &mut dyn FnMut(Entry<'_>) -> Result<(), LogError>,
+    ) -> Result<Self, LogError> {
         std::fs::create_dir_all(dir).map_err(failed("create", dir))?;
-        Self::open_locked(dir, DirLock::take(dir)?, options, &RealDisk, each)
+        Self::open_locked(dir, DirLock::take(dir)?, options, disk, each)
     }
 
     /// Opens the journal in a folder whose lock is held.

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use mcpctl_api::cut::Cut;
-use mcpctl_api::plane::{Admission, rule};
+use mcpctl_api::plane::{Admission, AuditFailed, is_call, rule};
 use mcpctl_api::upstream::{Call, CallSink, Reply, Session, SessionKey, Sessions, UpstreamError};
 use mcpctl_core::ids::Uid;
 use serde_json::value::RawValue;
@@ -15,6 +15,8 @@ pub struct Authorized {
     server: Uid,
     call: Call,
     cut: Cut,
+    /// The project is strict, and it is not durable yet that this was admitted.
+    owes_record: bool,
 }
 
 /// Why a request is not made. The caller is told no more than that there is no such thing.
@@ -77,10 +79,32 @@ pub fn authorize(admission: &Admission, resolved: Resolved<'_>) -> Result<Author
     if admission.cut.is_cancelled() {
         return Err(Refused::Cut);
     }
-    Ok(Authorized { server: admitted.uid, call, cut: admission.cut.clone() })
+    let owes_record = admission.project.strict && is_call(&call.method);
+    Ok(Authorized { server: admitted.uid, call, cut: admission.cut.clone(), owes_record })
 }
 
 impl Authorized {
+    /// Has it recorded that this was admitted, where the project is strict. Without that [`send`] calls nobody.
+    ///
+    /// # Errors
+    /// When the record is not durable in time, or the access is taken away meanwhile.
+    pub(crate) async fn record(
+        &mut self,
+        durable: impl Future<Output = Result<(), AuditFailed>>,
+    ) -> Result<(), Unanswered> {
+        if !self.owes_record {
+            return Ok(());
+        }
+        let _inside = self.cut.enter().ok_or(Unanswered::Cut)?;
+        tokio::select! {
+            biased;
+            () = self.cut.cancelled() => return Err(Unanswered::Cut),
+            durable = durable => durable.map_err(|AuditFailed(why)| UpstreamError::Unrecorded { why })?,
+        }
+        self.owes_record = false;
+        Ok(())
+    }
+
     /// Opens the conversation that the request is made in. Nobody starts a server with a request that is refused.
     ///
     /// # Errors
@@ -111,7 +135,12 @@ impl Authorized {
 /// # Errors
 /// When the server does not answer, or the access is taken away.
 pub async fn send(authorized: Authorized, session: &dyn Session, sink: Arc<dyn CallSink>) -> Result<Reply, Unanswered> {
-    let Authorized { call, cut, .. } = authorized;
+    let Authorized { call, cut, owes_record, .. } = authorized;
+    if owes_record {
+        return Err(
+            UpstreamError::Unrecorded { why: "nobody wrote the call down: this is a bug in mcpctl".into() }.into()
+        );
+    }
     // Whoever takes the access away waits until this has ended: nothing is on its way to a server after that.
     let _inside = cut.enter().ok_or(Unanswered::Cut)?;
     tokio::select! {
@@ -127,6 +156,7 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
+    use mcpctl_api::cut::Why;
     use mcpctl_api::plane::{Caller, ProjectView, ServerView};
     use mcpctl_api::upstream::{Era, Handshake, NoSink, ServerMessage};
     use mcpctl_core::actor::Actor;
@@ -154,6 +184,7 @@ mod tests {
             name: "p".into(),
             instructions: None,
             tool_names: ToolNames::Prefixed,
+            strict: false,
             servers,
             version: Seq(1),
         };
@@ -183,7 +214,7 @@ mod tests {
     #[test]
     fn an_access_that_was_cut_authorizes_nothing() {
         let admission = admission(vec![server(1, &[])]);
-        admission.cut.cancel();
+        admission.cut.cancel(Why::changed(Seq(2)));
         assert_eq!(ask(&admission, &server(1, &[]), Target::Server), Some(Refused::Cut));
     }
 
@@ -196,7 +227,7 @@ mod tests {
             &self.1
         }
         async fn request(&self, _: Call, _: Arc<dyn CallSink>) -> Result<Reply, UpstreamError> {
-            self.0.cancel();
+            self.0.cancel(Why::changed(Seq(2)));
             Ok(Reply::Result(crate::json::raw("{}".into())))
         }
         async fn notify(&self, _: &str, _: Option<&RawValue>) -> Result<(), UpstreamError> {
@@ -228,6 +259,37 @@ mod tests {
         let authorized = authorize(&admission, resolved).expect("nothing hides it");
         let sent = send(authorized, &TooLate(admission.cut.clone(), handshake), Arc::new(NoSink)).await;
         assert!(matches!(sent, Err(Unanswered::Cut)));
+    }
+
+    #[tokio::test]
+    async fn a_call_of_a_strict_project_goes_nowhere_until_it_is_recorded() {
+        let mut admission = admission(vec![server(1, &[])]);
+        Arc::make_mut(&mut admission.project).strict = true;
+        let server = server(1, &[]);
+        let handshake = Handshake {
+            era: Era::Modern,
+            version: String::new(),
+            server_info: None,
+            capabilities: None,
+            instructions: None,
+        };
+        let session = TooLate(Cut::new(), handshake);
+        let authorized = |method: &str| {
+            let resolved = Resolved::of_server(&server, method, None, Duration::ZERO);
+            authorize(&admission, resolved).expect("nothing hides it")
+        };
+        for (method, is_recorded) in [("tools/call", true), ("vendor/new", true), ("tools/list", false)] {
+            let sent = send(authorized(method), &session, Arc::new(NoSink)).await;
+            assert_eq!(sent.is_err(), is_recorded, "{method}");
+            assert_eq!(session.0.is_cancelled(), !is_recorded, "{method}: it was called");
+        }
+        let mut call = authorized("tools/call");
+        let failed = call.record(async { Err(AuditFailed("the disk is full".into())) }).await;
+        assert!(matches!(failed, Err(Unanswered::Upstream(UpstreamError::Unrecorded { .. }))));
+        assert!(send(call, &session, Arc::new(NoSink)).await.is_err());
+        let mut call = authorized("tools/call");
+        call.record(async { Ok(()) }).await.expect("it is durable");
+        assert!(send(call, &session, Arc::new(NoSink)).await.is_ok());
     }
 
     #[test]

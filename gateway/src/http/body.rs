@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
+use mcpctl_api::cut::Cut;
 use tokio::time::{Instant, Sleep};
 
 use crate::exchange::Answered;
@@ -133,6 +134,11 @@ impl Events {
         let mut events = Box::new(Self { running, answer, pieces: VecDeque::new(), quiet, over: false });
         first.into_iter().for_each(|message| events.push(message));
         events
+    }
+
+    /// The access that it belongs to.
+    pub(crate) fn access(&self) -> Option<&Cut> {
+        self.running.waiting.access()
     }
 
     fn push(&mut self, message: Message) {

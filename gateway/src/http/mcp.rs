@@ -89,7 +89,9 @@ fn whole(answered: Answered) -> Response<Body> {
 }
 
 fn events(events: Box<Events>) -> Response<Body> {
+    let access = events.access().cloned();
     let mut response = Response::new(Body::Events(events));
+    access.map(|cut| response.extensions_mut().insert(cut));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -120,8 +122,9 @@ async fn of_session(
     }
     let (outlet, waiting) = outlet();
     match gateway.open_stream(&bearer, &project, &session, outlet).await {
-        Ok(context) => {
-            let streaming = Box::pin(async move { context.stream_all().await });
+        Ok((context, open)) => {
+            context.outlet.by_access(&context.admission.cut);
+            let streaming = Box::pin(async move { context.stream_all(Some(open)).await });
             events(Events::new(Running::new(gateway, waiting, streaming), None, None))
         }
         Err(answered) => whole(answered),

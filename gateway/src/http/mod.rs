@@ -2,6 +2,7 @@
 mod body;
 mod guard;
 mod mcp;
+mod overdue;
 mod route;
 
 use std::io;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use mcpctl_api::cut::Cut;
 use mcpctl_api::plane::Plane;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -19,7 +21,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::gateway::Gateway;
 use crate::options::Options;
+use body::Reset;
 use guard::Guard;
+use overdue::Carried;
 
 /// Largest head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -100,7 +104,16 @@ impl Connection {
         }
         self.gateway.metrics.connections.inc();
         let (gateway, guard) = (self.gateway.clone(), self.guard.clone());
-        let service = service_fn(move |request| route::answer(gateway.clone(), guard.clone(), request));
+        let carried = Carried::new();
+        let carries = carried.clone();
+        let service = service_fn(move |request| {
+            let (gateway, guard, carries) = (gateway.clone(), guard.clone(), carries.clone());
+            async move {
+                let response = route::answer(gateway, guard, request).await?;
+                carries.carry(response.extensions().get::<Cut>().cloned());
+                Ok::<_, Reset>(response)
+            }
+        });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(self.gateway.options.header_read);
         http.max_header_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
@@ -108,6 +121,7 @@ impl Connection {
         let stop = &self.gateway.stop;
         let served = tokio::select! {
             served = connection.as_mut() => served,
+            () = carried.overdue() => Ok(()),
             () = stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {

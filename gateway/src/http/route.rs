@@ -77,7 +77,7 @@ fn plain(gateway: &Gateway, method: &Method, path: &str) -> Response<Body> {
         }
         "/metrics" => {
             let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-            page(StatusCode::OK, kind, gateway.metrics.page())
+            page(StatusCode::OK, kind, gateway.metrics.page(gateway.plane.watch_figures()))
         }
         path if path.starts_with("/.well-known/") || path == "/register" => page(
             StatusCode::NOT_FOUND,

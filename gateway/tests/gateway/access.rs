@@ -1,6 +1,7 @@
 //! Who may do what: denials, filters, and access that is taken away while something runs.
 use mcpctl_api::plane::Denial;
 use mcpctl_api::upstream::Era;
+use mcpctl_core::ids::Seq;
 use serde_json::json;
 
 use crate::fake_plane::token;
@@ -90,6 +91,37 @@ async fn a_revocation_resets_streams_that_have_begun() {
     house.plane.revoke(&token(1), Denial::Ended("revoked"));
     assert!(call.is_reset().await, "no answer and no error comes any more");
     assert!(stream.is_reset().await);
+}
+
+#[tokio::test]
+async fn each_call_and_each_stream_that_is_cut_says_so_and_why() {
+    let house = House::new(two()).await;
+    let client = house.session("2025-06-18", json!({})).await;
+    let mut stream = client.stream().await;
+    let listen = json!({"notifications": {"toolsListChanged": true}});
+    let mut listening = Stream::new(house.modern_request("subscriptions/listen", listen).send().await.unwrap());
+    listening.next().await.expect("it is acknowledged");
+    let running = tokio::spawn(client.asking("tools/call", json!({"name": "b/hang"})).send());
+    house.until("the call runs", || house.server("b").asked("tools/call").len() == 1).await;
+    assert!(house.plane.lines("session.cut").is_empty());
+    house.plane.revoke(&token(1), Denial::Ended("revoked"));
+    assert!(stream.is_reset().await && listening.is_reset().await);
+    assert_eq!(running.await.unwrap().unwrap().status(), 401);
+    house.until("all three are recorded", || house.plane.lines("session.cut").len() == 3).await;
+    let mut lines = house.plane.lines("session.cut");
+    lines.sort_by(|a, b| a.method.cmp(&b.method));
+    assert_eq!(
+        lines.iter().map(|line| &*line.method).collect::<Vec<_>>(),
+        ["GET", "subscriptions/listen", "tools/call"]
+    );
+    for line in &lines {
+        assert_eq!((line.rule.as_deref(), &*line.outcome, line.allowed), (Some("token-revoked"), "cut", false));
+        assert_eq!((line.reason.as_deref(), line.seq), (Some("the token is revoked"), Seq(43)), "the event is named");
+        assert!(line.actor.is_some() && line.project.as_deref() == Some("web"));
+    }
+    let session = Some(client.id[..8].to_owned());
+    assert_eq!((&lines[0].session, &lines[2].session), (&session, &session));
+    assert_eq!((lines[2].server.as_deref(), lines[2].tool.as_deref()), (Some("b"), Some("hang")));
 }
 
 #[tokio::test]

@@ -2,9 +2,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use mcpctl_api::cut::Cut;
+use mcpctl_api::cut::{Cut, Why};
 use mcpctl_api::plane::{Admission, AuditEntry, AuditFailed, Caller, CallerBearer, Denial, Plane, ProjectView};
 use mcpctl_api::upstream::{Session, SessionKey, Sessions, UpstreamError};
 use mcpctl_core::actor::{Actor, ActorKind};
@@ -27,6 +28,10 @@ pub struct FakePlane {
     pub servers: Arc<FakeServers>,
     pub audit: Mutex<Vec<AuditEntry>>,
     pub audit_broken: AtomicBool,
+    /// Nothing becomes durable.
+    pub disk_broken: AtomicBool,
+    /// How many calls the servers had been asked when each call was admitted.
+    pub asked_when_admitted: Mutex<Vec<usize>>,
     known: Mutex<HashMap<Digest, Known>>,
     revoke_next: Mutex<Option<(String, Denial)>>,
 }
@@ -49,6 +54,8 @@ impl FakePlane {
             servers: Arc::new(FakeServers(servers)),
             audit: Mutex::default(),
             audit_broken: AtomicBool::new(false),
+            disk_broken: AtomicBool::new(false),
+            asked_when_admitted: Mutex::default(),
             known: Mutex::default(),
             revoke_next: Mutex::default(),
         };
@@ -69,8 +76,14 @@ impl FakePlane {
     pub fn revoke(&self, token: &str, denial: Denial) {
         let mut known = self.known.lock();
         let known = known.get_mut(&digest(token)).unwrap();
+        known.cut.cancel(Why::denied(&denial, Seq(43)));
         known.denial = Some(denial);
-        known.cut.cancel();
+    }
+
+    /// Whether all that ran by a token has stopped, or does within a limit.
+    pub async fn emptied(&self, token: &str, limit: Duration) -> bool {
+        let cut = self.known.lock()[&digest(token)].cut.clone();
+        cut.emptied(limit).await
     }
 
     /// Takes the access of a token away while the next line is written.
@@ -107,6 +120,15 @@ impl Plane for FakePlane {
 
     fn sessions(&self, _: &CallerBearer) -> Arc<dyn Sessions> {
         self.servers.clone()
+    }
+
+    async fn admitted(&self, bearer: Option<&CallerBearer>, entry: AuditEntry) -> Result<(), AuditFailed> {
+        if self.disk_broken.load(Ordering::SeqCst) {
+            return Err(AuditFailed("the disk failed".into()));
+        }
+        let asked = self.servers.0.values().map(|server| server.asked("tools/call").len()).sum();
+        self.asked_when_admitted.lock().push(asked);
+        self.record(bearer, entry).await
     }
 
     async fn record(&self, _: Option<&CallerBearer>, entry: AuditEntry) -> Result<(), AuditFailed> {

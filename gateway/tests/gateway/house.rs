@@ -66,6 +66,7 @@ pub fn view(servers: &[Arc<FakeServer>], tool_names: ToolNames) -> ProjectView {
         name: "web".into(),
         instructions: Some("Be kind.".into()),
         tool_names,
+        strict: false,
         servers: servers.iter().enumerate().map(view).collect(),
         version: Seq(1),
     }

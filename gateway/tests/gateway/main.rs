@@ -12,4 +12,5 @@ mod http_rules;
 mod no_ttl;
 mod relays;
 mod sessions;
+mod slow_agent;
 mod stdio;

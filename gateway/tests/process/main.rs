@@ -1,7 +1,11 @@
 //! `mcplocal serve` as a process of its own, beside a control plane that it reaches over HTTP and holds no credential for.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
+mod figures;
+mod kills;
+mod namespaces;
 mod revocations;
 mod rig;
+mod slow_reader;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr};
@@ -21,8 +25,14 @@ struct Mcplocal {
 
 impl Mcplocal {
     fn start(mcpd: &str) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_mcplocal"))
-            .args(["serve", "--port", "0"])
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mcplocal"));
+        command.args(["serve", "--port", "0"]);
+        Self::start_by(command, mcpd)
+    }
+
+    /// The same by a command of the caller's.
+    fn start_by(mut command: Command, mcpd: &str) -> Self {
+        let mut child = command
             .env("MCPLOCAL_MCPD_URL", mcpd)
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())

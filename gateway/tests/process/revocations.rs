@@ -23,18 +23,18 @@ fn rig_control_plane() {
     serve_if_asked();
 }
 
-struct Rig {
+pub struct Rig {
     data: tempfile::TempDir,
-    control: Control,
-    links: Vec<Link>,
-    gateways: Vec<Mcplocal>,
+    pub control: Control,
+    pub links: Vec<Link>,
+    pub gateways: Vec<Mcplocal>,
     /// From the commit of a revocation to the answer of the last call that was admitted, for each.
     last: Vec<Duration>,
     answers: Vec<u64>,
 }
 
 impl Rig {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let data = tempfile::tempdir().unwrap();
         let control = Control::start(data.path()).await;
         let (mut links, mut gateways) = (Vec::new(), Vec::new());
@@ -43,12 +43,21 @@ impl Rig {
             gateways.push(Mcplocal::start(&format!("http://{}", link.address)));
             links.push(link);
         }
+        Self::of(data, control, links, gateways)
+    }
+
+    pub fn of(data: tempfile::TempDir, control: Control, links: Vec<Link>, gateways: Vec<Mcplocal>) -> Self {
         Self { data, control, links, gateways, last: Vec::new(), answers: Vec::new() }
     }
 
-    async fn load(&self, prefix: &str, ttl: Option<&str>, count: usize) -> Vec<Load> {
+    /// Takes note of how long a revocation took to be answered.
+    pub fn answered(&mut self, said: &Value) {
+        self.answers.push(said["revocation"]["tookMs"].as_u64().unwrap());
+    }
+
+    pub async fn load(&self, prefix: &str, ttl: Option<&str>, count: usize) -> Vec<Load> {
         let tokens = self.control.tokens((0..count).map(|n| format!("{prefix}-{n}")), ttl).await;
-        let load = |(n, token): (usize, String)| Load::start(&self.gateways[n % GATEWAYS].address, &token);
+        let load = |(n, token): (usize, String)| Load::start(&self.gateways[n % self.gateways.len()].address, &token);
         let loads: Vec<Load> = tokens.into_iter().enumerate().map(load).collect();
         for load in &loads {
             load.admitted().await;
@@ -69,7 +78,7 @@ impl Rig {
     }
 
     /// What a caller saw of a revocation that was answered then, and said how long before that it was committed.
-    fn check(&mut self, seen: Seen, said: &Value, answered: Instant) {
+    pub fn check(&mut self, seen: Seen, said: &Value, answered: Instant) {
         let took = Duration::from_millis(said["revocation"]["tookMs"].as_u64().unwrap());
         let committed = answered.checked_sub(took).unwrap();
         let (sent, got) = seen.admitted.expect("it was under load");
@@ -80,7 +89,7 @@ impl Rig {
         self.last.push(got.saturating_duration_since(committed));
     }
 
-    fn report(&mut self, what: &str) {
+    pub fn report(&mut self, what: &str) {
         self.last.sort_unstable();
         self.answers.sort_unstable();
         let at = |share: f64| self.last[((self.last.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
@@ -97,7 +106,7 @@ impl Rig {
     }
 }
 
-fn wanted() -> usize {
+pub fn wanted() -> usize {
     std::env::var("MCPCTL_RIG_REVOCATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(500)
 }
 

@@ -157,7 +157,7 @@ impl Shared {
             }
             Err(denial) => {
                 if !matches!(denial, Denial::Unavailable(_)) {
-                    self.refused(&pair, asked);
+                    self.refused(&pair, asked, &denial);
                 }
                 Err(denial)
             }
@@ -165,8 +165,8 @@ impl Shared {
     }
 
     /// Access was denied: whoever was admitted before is cut.
-    fn refused(&self, pair: &Pair, asked: Boottime) {
-        self.views.lock().refused(pair, asked);
+    fn refused(&self, pair: &Pair, asked: Boottime, denial: &Denial) {
+        self.views.lock().refused(pair, asked, denial);
         self.conversations.lock().retain(|(digest, _, _), _| *digest != pair.0);
     }
 }
@@ -184,6 +184,11 @@ impl Plane for RemotePlane {
 
     fn sessions(&self, bearer: &CallerBearer) -> Arc<dyn Sessions> {
         Arc::new(RemoteSessions::new(self.shared.clone(), bearer.clone()))
+    }
+
+    /// The control plane's proxy, which calls the servers, writes it down before it does.
+    async fn admitted(&self, _: Option<&CallerBearer>, _: AuditEntry) -> Result<(), AuditFailed> {
+        Ok(())
     }
 
     async fn record(&self, bearer: Option<&CallerBearer>, entry: AuditEntry) -> Result<(), AuditFailed> {

@@ -55,6 +55,7 @@ pub(super) async fn keep(shared: Arc<Shared>) {
         };
         shared.views.lock().lost();
         shared.memory.lost();
+        shared.figures.lost();
         resync = matches!(over, Over::Missed);
         match over {
             Over::Stopped => return,
@@ -162,7 +163,10 @@ impl Conversation {
                     }
                     None => false,
                 },
-                Some((n, cut)) = self.stopping.next() => self.say(&Said::Done { n, cut }),
+                Some((n, cut)) = self.stopping.next() => {
+                    shared.figures.done();
+                    self.say(&Said::Done { n, cut })
+                }
                 _ = ticks.tick() => Boottime::now().since(heard) < SILENCE && self.send_ping(),
                 () = shared.changed.notified(), if self.heard > 0 => self.say_changes(),
             };
@@ -225,6 +229,7 @@ impl Conversation {
         while let Some((sent, at)) = self.pings.front().copied().filter(|(sent, _)| *sent <= ping) {
             self.pings.pop_front();
             if sent == ping {
+                self.shared.figures.heard(at);
                 self.shared.views.lock().ponged(at, seq);
             }
         }
@@ -234,6 +239,7 @@ impl Conversation {
     fn stop(&mut self, n: u64, cuts: Vec<Cut>) {
         let inside = cuts.iter().map(Cut::inside).sum::<usize>() as u64;
         self.shared.figures.cut(inside);
+        self.shared.figures.told();
         self.stopping.push_back(Box::pin(async move {
             for cut in cuts {
                 if !cut.emptied(STOPS_WITHIN).await {

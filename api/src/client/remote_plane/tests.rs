@@ -1,6 +1,8 @@
 //! The remote plane against a control plane behind HTTP.
 #![cfg(feature = "server")]
 
+mod strict;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +34,10 @@ struct Apart {
 
 impl Apart {
     async fn new() -> Self {
-        let tried = Tried::new().await;
+        Self::of(Tried::new().await).await
+    }
+
+    async fn of(tried: Tried) -> Self {
         let stop = CancellationToken::new();
         let (hub, log) = (tried.hub.clone(), tried.log.clone());
         let parts = ForGateways::new(tried.plane.clone(), hub.clone(), log.clone(), stop.clone());

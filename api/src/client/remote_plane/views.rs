@@ -8,9 +8,9 @@ use mcpctl_core::ids::{Seq, Uid};
 use super::Pair;
 use crate::client::gateway_wire::AdmittedView;
 use crate::client::stream_wire::{Ended, Handle, Holding};
-use crate::cut::Cut;
+use crate::cut::{Cut, Why};
 use crate::lease::Boottime;
-use crate::plane::{Admission, Caller, CallerBearer, ProjectView};
+use crate::plane::{Admission, Caller, CallerBearer, Denial, ProjectView};
 
 /// Most pairs of caller and project; beyond that the one that was quiet longest is let go.
 const PAIRS_MAX: usize = 65_536;
@@ -62,9 +62,9 @@ impl Seen {
     }
 
     /// Ends what runs by it.
-    fn end(&mut self) -> Cut {
+    fn end(&mut self, why: Why) -> Cut {
         self.view = None;
-        self.cut.cancel();
+        self.cut.cancel(why);
         self.cut.clone()
     }
 }
@@ -121,7 +121,7 @@ impl Views {
         self.by_handle.insert(handle, pair);
         seen.held |= held;
         if seen.cut.is_cancelled() {
-            seen.cut.cancel();
+            seen.cut.cancel(Why::lapsed());
             seen.cut = Cut::until(until);
         }
         seen.cut.extend(until);
@@ -135,22 +135,22 @@ impl Views {
     fn let_go_of_quietest(&mut self) {
         let quietest = self.seen.iter().min_by_key(|(_, seen)| seen.last_used).map(|(pair, _)| pair.clone());
         if let Some(pair) = quietest {
-            self.forget(&pair);
+            self.forget(&pair, Why::denied(&Denial::Unavailable("too many callers are held".to_owned()), Seq(0)));
         }
     }
 
     /// The caller is refused: whatever was served to it ends.
-    pub(super) fn forget(&mut self, pair: &Pair) -> Option<Cut> {
+    pub(super) fn forget(&mut self, pair: &Pair, why: Why) -> Option<Cut> {
         let mut seen = self.seen.remove(pair)?;
         self.by_handle.remove(&seen.handle);
         self.dropped.push(seen.handle);
-        Some(seen.end())
+        Some(seen.end(why))
     }
 
     /// The same, unless something newer is known.
-    pub(super) fn refused(&mut self, pair: &Pair, asked: Boottime) -> Option<Cut> {
+    pub(super) fn refused(&mut self, pair: &Pair, asked: Boottime, denial: &Denial) -> Option<Cut> {
         let newer = self.seen.get(pair).is_some_and(|seen| seen.cut.lasts_until() > Some(asked.serves_until()));
-        if newer { None } else { self.forget(pair) }
+        if newer { None } else { self.forget(pair, Why::denied(denial, Seq(0))) }
     }
 
     /// The project of a caller, by identity, as it was last seen.
@@ -196,7 +196,8 @@ impl Views {
     /// The open stream holds these; those that are void are not as they were told, or were never known.
     pub(super) fn held(&mut self, handles: &[Handle], void: &[Handle]) -> Vec<Cut> {
         let cuts = void.iter().filter_map(|handle| self.by_handle.get(handle).cloned());
-        let cuts = cuts.collect::<Vec<_>>().iter().filter_map(|pair| self.forget(pair)).collect();
+        let gone = || Why::denied(&Denial::Unavailable("the control plane knows no more of it".to_owned()), Seq(0));
+        let cuts = cuts.collect::<Vec<_>>().iter().filter_map(|pair| self.forget(pair, gone())).collect();
         for handle in handles {
             if let Some(seen) = self.by_handle.get(handle).and_then(|pair| self.seen.get_mut(pair)) {
                 seen.held = true;
@@ -232,12 +233,12 @@ impl Views {
                 self.floor = self.floor.max(seq);
                 continue;
             };
-            if ended.why.is_some() {
+            if let Some(why) = &ended.why {
                 self.floor = self.floor.max(seq);
-                cuts.extend(self.forget(&pair));
+                cuts.extend(self.forget(&pair, Why::denied(&why.clone().into(), seq)));
             } else if let Some(seen) = self.seen.get_mut(&pair) {
                 seen.since = seen.since.max(seq);
-                cuts.push(seen.end());
+                cuts.push(seen.end(Why::changed(seq)));
             }
         }
         cuts
@@ -254,7 +255,7 @@ impl Views {
         let (mut cuts, mut next) = (Vec::new(), None::<Boottime>);
         for seen in self.seen.values_mut().filter(|seen| seen.view.is_some()) {
             match seen.cut.lasts_until() {
-                Some(until) if until <= now => cuts.push(seen.end()),
+                Some(until) if until <= now => cuts.push(seen.end(Why::lapsed())),
                 Some(until) => next = Some(next.map_or(until, |next| next.min(until))),
                 None => {}
             }
@@ -265,7 +266,7 @@ impl Views {
     /// Ends everything.
     pub(super) fn end_all(&mut self) {
         let pairs: Vec<Pair> = self.seen.keys().cloned().collect();
-        pairs.iter().for_each(|pair| drop(self.forget(pair)));
+        pairs.iter().for_each(|pair| drop(self.forget(pair, Why::stopped())));
     }
 }
 

@@ -1,7 +1,8 @@
 //! The audit log's writing side: an entry is written before `append` returns and durable at most 50 ms later.
 //!
-//! A killed process loses nothing, a power cut the last 50 ms. When the disk fails, entries are refused until it works
-//! again: the keeper, a thread of its own, opens the journal anew.
+//! What a strict project asks for is durable before [`AuditLog::append_durable`] returns; calls that ask at the same time
+//! share a sync. A killed process loses nothing, a power cut the last 50 ms. When the disk fails, entries are refused until
+//! it works again: the keeper, a thread of its own, opens the journal anew.
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use mcpctl_core::ids::{Digest, Seq};
+use mcpctl_core::log::disk::{Disk, RealDisk};
 use mcpctl_core::log::journal::{Journal, JournalOptions, Sync};
 use mcpctl_core::log::{JournalReader, LogError};
 use parking_lot::Mutex;
@@ -21,6 +23,8 @@ use crate::server::clock;
 
 /// A sync follows the first unsynced entry after this long; with the sync itself it stays below 50 ms.
 const SYNC_AFTER: Duration = Duration::from_millis(20);
+/// How long an entry may take to become durable, for whoever waits for that. A disk that is slower than this stands still.
+const DURABLE_WITHIN: Duration = Duration::from_secs(2);
 /// Waits between attempts to open a journal that failed.
 const REOPEN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 /// Small steps of written-ahead space: the step is taken while callers wait.
@@ -49,6 +53,7 @@ pub struct AuditFigures {
 struct Shared {
     dir: PathBuf,
     options: JournalOptions,
+    disk: &'static dyn Disk,
     key: [u8; 32],
     desk: Mutex<Desk>,
     dirty: AtomicBool,
@@ -56,8 +61,10 @@ struct Shared {
     appended: AtomicU64,
     failed: AtomicU64,
     keeper: std::sync::OnceLock<std::thread::Thread>,
-    /// Told after each sync how far the log is durable.
+    /// Told after each sync how far the log is durable, and when it is given up.
     synced: watch::Sender<Seq>,
+    /// How often it was given up: what was appended before is not durable by what is written after.
+    breaks: AtomicU64,
 }
 
 /// What is behind the lock.
@@ -78,12 +85,23 @@ impl AuditLog {
     }
 
     pub(in crate::server) fn open_with(dir: &Path, key: [u8; 32], options: JournalOptions) -> Result<Self, LogError> {
-        let journal = Journal::open(dir, options, &mut |_| Ok(()))?;
+        Self::open_on(dir, key, options, &RealDisk)
+    }
+
+    /// The same on a disk that may fail, in tests.
+    pub(in crate::server) fn open_on(
+        dir: &Path,
+        key: [u8; 32],
+        options: JournalOptions,
+        disk: &'static dyn Disk,
+    ) -> Result<Self, LogError> {
+        let journal = Journal::open_on(dir, options, disk, &mut |_| Ok(()))?;
         let durable = journal.reader().durable();
         let desk = Desk { reader: journal.reader(), journal: Some(journal), why: String::new() };
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
             options,
+            disk,
             key,
             desk: Mutex::new(desk),
             dirty: AtomicBool::new(false),
@@ -92,6 +110,7 @@ impl AuditLog {
             failed: AtomicU64::new(0),
             keeper: std::sync::OnceLock::new(),
             synced: watch::Sender::new(durable),
+            breaks: AtomicU64::new(0),
         });
         let of_keeper = Arc::clone(&shared);
         let keeper = std::thread::Builder::new().name("audit-keeper".to_owned()).spawn(move || of_keeper.keep());
@@ -110,6 +129,29 @@ impl AuditLog {
         let counter = if result.is_ok() { &self.shared.appended } else { &self.shared.failed };
         counter.fetch_add(1, Ordering::Relaxed);
         result
+    }
+
+    /// Writes an entry and waits until it is durable. Whoever else waits at the same time shares the sync.
+    ///
+    /// # Errors
+    /// When the log can't take it, or it is not durable within 2 s. It may be there all the same: what it says was about to
+    /// happen must not happen.
+    pub async fn append_durable(&self, entry: AuditEntry) -> Result<Seq, AuditFailed> {
+        let shared = &self.shared;
+        let (mut synced, breaks) = (shared.synced.subscribe(), shared.breaks.load(Ordering::Acquire));
+        let position = self.append(entry)?;
+        shared.wake();
+        let broken = || shared.breaks.load(Ordering::Acquire) != breaks;
+        let there = synced.wait_for(|durable| *durable >= position || broken());
+        let failed = |why: &str| {
+            shared.failed.fetch_add(1, Ordering::Relaxed);
+            AuditFailed(why.to_owned())
+        };
+        match tokio::time::timeout(DURABLE_WITHIN, there).await {
+            Ok(Ok(_)) if !broken() => Ok(position),
+            Ok(_) => Err(failed("the disk failed before the entry was durable")),
+            Err(_) => Err(failed("the disk did not make the entry durable in time")),
+        }
     }
 
     /// Makes durable what is written, now: for an orderly end.
@@ -190,6 +232,8 @@ impl Shared {
         // Dropping it gives its lock back, which opening it anew needs.
         desk.journal = None;
         desk.why = why;
+        self.breaks.fetch_add(1, Ordering::AcqRel);
+        self.synced.send_modify(|_| {});
         self.wake();
     }
 
@@ -230,14 +274,18 @@ impl Shared {
     }
 
     fn tell(&self, durable: Seq) {
-        self.synced.send_if_modified(|told| std::mem::replace(told, durable) != durable);
+        self.synced.send_if_modified(|told| {
+            let further = durable > *told;
+            *told = durable.max(*told);
+            further
+        });
     }
 
     fn reopen(&self) -> bool {
         if self.stop.load(Ordering::Acquire) {
             return false;
         }
-        match Journal::open(&self.dir, self.options, &mut |_| Ok(())) {
+        match Journal::open_on(&self.dir, self.options, self.disk, &mut |_| Ok(())) {
             Ok(journal) => {
                 let mut desk = self.desk.lock();
                 desk.reader = journal.reader();

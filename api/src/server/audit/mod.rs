@@ -1,4 +1,8 @@
 //! The audit log: every call, every refusal, every login, and every look at it.
+#[cfg(test)]
+mod durable_tests;
+#[cfg(test)]
+mod gated_disk;
 mod log;
 #[cfg(test)]
 mod log_tests;
@@ -15,6 +19,8 @@ mod text;
 /// Under which key digests of arguments are stored.
 pub(in crate::server) const ARGUMENTS_KEY: &str = "mcpctl audit arguments 1";
 
+#[cfg(test)]
+pub(crate) use gated_disk::GatedDisk;
 pub use log::{AuditFigures, AuditLog};
 pub use query::{AuditQuery, LIMIT_MAX, RIGHT, read_entry};
 pub use record::{AuditRecord, DOMAIN, RecordError, decode};

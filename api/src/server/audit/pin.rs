@@ -7,7 +7,7 @@ use mcpctl_core::time::Timestamp;
 use mcpctl_core::world::World;
 use mcpctl_projections::State;
 
-use crate::plane::AuditEntry;
+use crate::plane::{AuditEntry, kind};
 
 /// What is asked of who opens a project: the right to run it. A project that is not there is asked about by its name.
 pub(in crate::server) fn opening(world: &dyn World, project: &str) -> Option<Asked> {
@@ -37,7 +37,8 @@ pub(in crate::server) fn pin(state: &State, entry: &mut AuditEntry) {
         entry.seq = state.seq();
     }
     let (Some(actor), Some(project)) = (entry.actor.clone(), entry.project.clone()) else { return };
-    if entry.asked.is_some() {
+    // The end of an access was decided by the event that it names, and is no answer to a question.
+    if entry.asked.is_some() || entry.kind == kind::SESSION_CUT {
         return;
     }
     let at = entry.seq.min(state.seq());

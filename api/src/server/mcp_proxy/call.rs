@@ -3,7 +3,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
@@ -11,11 +11,10 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::mpsc;
 
 use super::message::answer as answer_text;
-use super::{Opened, failed, malformed, stream, until_cut};
+use super::{Opened, failed, malformed, over, stream, until_cut};
 use crate::client::gateway_wire::{CALL, CallOptions, HANDSHAKE, from_header};
-use crate::plane::{AuditEntry, Plane};
+use crate::plane::{AuditEntry, Plane, is_call, kind};
 use crate::server::clock;
-use crate::server::problem::problem;
 use crate::server::watch::ForGateways;
 use crate::upstream::{Call, CallSink, Reply, ServerMessage, Session, UpstreamError};
 
@@ -78,8 +77,10 @@ pub(super) async fn answer(
     // The header of modern servers is made of the body: the two can't differ.
     let options = CallOptions { target: target.clone().or(options.target), ..options };
     let entry = entry(&opened, &asked, target, request_bytes);
+    let admitted = admitted(&opened, &asked.method, &entry);
+    let entry = Some(entry).filter(|entry| RECORDED.contains(&&*entry.method));
     let call = call(asked.method, asked.params, options);
-    let mut running = run(parts.plane.clone(), opened, session, call, sink, entry);
+    let mut running = run(parts.plane.clone(), opened, session, call, sink, Lines { admitted, entry });
     let first = tokio::select! {
         biased;
         ended = &mut running => {
@@ -98,7 +99,7 @@ fn plain(id: &RawValue, ended: Ended) -> Response {
     match ended {
         Ended::Answered(reply) => json_answer(id, &reply),
         Ended::Failed(error) => failed(error),
-        Ended::NotAudited(why) => problem(StatusCode::SERVICE_UNAVAILABLE, "audit", "Not audited", why).into_response(),
+        Ended::NotAudited(why) => failed(UpstreamError::Unrecorded { why }),
     }
 }
 
@@ -149,10 +150,25 @@ fn may_pass(name: &str) -> bool {
     name.starts_with("mcp-param-") || matches!(&*name, "traceparent" | "tracestate" | "baggage")
 }
 
-/// What is recorded of a call; lists and the like are the gateway's to record.
-fn entry(opened: &Opened, asked: &Asked, target: Option<String>, request_bytes: usize) -> Option<AuditEntry> {
-    let recorded = matches!(&*asked.method, "tools/call" | "prompts/get" | "resources/read");
-    recorded.then(|| AuditEntry {
+/// What the proxy records of each call when it has ended; lists and the like are the gateway's to record.
+const RECORDED: [&str; 3] = ["tools/call", "prompts/get", "resources/read"];
+
+/// What is recorded of a call.
+struct Lines {
+    /// Durably, before the server is called.
+    admitted: Option<AuditEntry>,
+    /// When it has ended.
+    entry: Option<AuditEntry>,
+}
+
+/// What a strict project has recorded before its server is called.
+fn admitted(opened: &Opened, method: &str, entry: &AuditEntry) -> Option<AuditEntry> {
+    let wanted = opened.admission.project.strict && is_call(method);
+    wanted.then(|| AuditEntry { kind: kind::CALL_ADMITTED.to_owned(), outcome: "admitted".to_owned(), ..entry.clone() })
+}
+
+fn entry(opened: &Opened, asked: &Asked, target: Option<String>, request_bytes: usize) -> AuditEntry {
+    AuditEntry {
         at: clock::now(),
         kind: "proxy".to_owned(),
         method: asked.method.clone(),
@@ -167,7 +183,7 @@ fn entry(opened: &Opened, asked: &Asked, target: Option<String>, request_bytes: 
         via: opened.admission.via.to_vec(),
         request_bytes: request_bytes as u64,
         ..AuditEntry::default()
-    })
+    }
 }
 
 fn run(
@@ -176,11 +192,27 @@ fn run(
     session: Arc<dyn Session>,
     call: Call,
     sink: mpsc::Sender<ServerMessage>,
-    entry: Option<AuditEntry>,
+    lines: Lines,
 ) -> Running {
     Box::pin(async move {
         let began = Instant::now();
-        let ended = until_cut(&opened, session.request(call, Arc::new(ToChannel(sink)))).await;
+        let Lines { admitted, entry } = lines;
+        let work = async {
+            if let Some(admitted) = admitted {
+                let durable = plane.admitted(Some(&opened.bearer), admitted).await;
+                durable.map_err(|failed| UpstreamError::Unrecorded { why: failed.0 })?;
+            }
+            // An access that ended while the entry was written calls nothing.
+            if opened.admission.cut.is_cancelled() {
+                return Err(over(&opened));
+            }
+            session.request(call, Arc::new(ToChannel(sink))).await
+        };
+        let ended = until_cut(&opened, work).await;
+        if let Err(unmade @ UpstreamError::Unrecorded { .. }) = ended {
+            // What could not be recorded before is not recorded now either.
+            return Ended::Failed(unmade);
+        }
         if let Some(entry) = entry {
             let entry = closed(entry, &ended, opened.admission.cut.is_cancelled(), began.elapsed());
             if let Err(failed) = plane.record(Some(&opened.bearer), entry).await {

@@ -74,16 +74,20 @@ async fn until_cut<T>(
     work: impl Future<Output = Result<T, UpstreamError>>,
 ) -> Result<T, UpstreamError> {
     let cut = &opened.admission.cut;
-    let over = || UpstreamError::Unavailable {
-        server: opened.server.name.clone(),
-        why: "your access to the project ended during the call".to_owned(),
-    };
-    let _inside = cut.enter().ok_or_else(over)?;
+    let _inside = cut.enter().ok_or_else(|| over(opened))?;
     tokio::select! {
         biased;
         // Whatever the server answers after this is withheld.
-        () = cut.cancelled() => Err(over()),
-        ended = work => if cut.is_cancelled() { Err(over()) } else { ended },
+        () = cut.cancelled() => Err(over(opened)),
+        ended = work => if cut.is_cancelled() { Err(over(opened)) } else { ended },
+    }
+}
+
+/// The access ended.
+fn over(opened: &Opened) -> UpstreamError {
+    UpstreamError::Unavailable {
+        server: opened.server.name.clone(),
+        why: "your access to the project ended during the call".to_owned(),
     }
 }
 
@@ -96,6 +100,7 @@ fn failed(error: UpstreamError) -> Response {
     let (status, title) = match &error {
         UpstreamError::TimedOut { .. } => (StatusCode::GATEWAY_TIMEOUT, "The server did not answer"),
         UpstreamError::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "The server is busy"),
+        UpstreamError::Unrecorded { .. } => (StatusCode::SERVICE_UNAVAILABLE, "The audit log takes no entry"),
         _ => (StatusCode::BAD_GATEWAY, "The server failed"),
     };
     let answer = problem(status, "upstream", title, error.to_string());

@@ -78,7 +78,7 @@ impl OfCall {
         Some(match self.ended.take()? {
             Ended::Answered(reply) => event(None, &answer(&self.id, &reply)),
             Ended::Failed(error) => failure(error),
-            Ended::NotAudited(why) => failure(UpstreamError::Unavailable { server: "mcpctl".to_owned(), why }),
+            Ended::NotAudited(why) => failure(UpstreamError::Unrecorded { why }),
         })
     }
 }

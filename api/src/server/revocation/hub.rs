@@ -22,7 +22,7 @@ use super::stream_state::Stream;
 use crate::client::stream_wire::{Anchor, Ended, HANDLES_MAX, Handle, Holding, News, Told};
 use crate::lease::Boottime;
 use crate::server::clock;
-use crate::server::plane_local::still_open;
+use crate::server::plane_local::over;
 use crate::wire::Gateway;
 
 /// Most streams at once.
@@ -91,6 +91,8 @@ pub(in crate::server) struct About {
 pub(super) struct OpenedStream {
     pub(super) stream: Handle,
     pub(super) lines: mpsc::Receiver<Told>,
+    /// Cancelled when it is over, whoever ended it.
+    pub(super) over: CancellationToken,
 }
 
 /// Why a stream is not opened.
@@ -131,11 +133,12 @@ impl Hub {
     pub(in crate::server) fn committed(&self, state: &State, reductions: Vec<(Seq, Reach)>) {
         let now = clock::now().max(state.last_at());
         let mut inner = self.inner.lock();
+        // First: each line says the seq that made it, and an answer from before that seq which it overtakes is void.
+        inner.head = Anchor { seq: state.seq(), hash: state.head() };
         for (seq, reach) in reductions.into_iter().filter(|(_, reach)| !reach.is_nothing()) {
             let reduction = inner.reduce(state, seq, &reach, now, &self.here);
             inner.reductions.insert(seq, reduction);
         }
-        inner.head = Anchor { seq: state.seq(), hash: state.head() };
     }
 
     /// Waits until nobody serves any more by what was taken away up to a seq, and says how that went.
@@ -208,11 +211,11 @@ impl Hub {
             return Err(NotOpened::NoHandle);
         }
         let stream = Handle(clock::random());
-        let (made, lines) = Stream::open(version, address, clock::now());
+        let (made, lines, over) = Stream::open(version, address, clock::now());
         inner.streams.insert(stream, made);
         let void = inner.take(stream, holds);
         inner.tell(stream, News::Opened { stream, void, log });
-        Ok(OpenedStream { stream, lines })
+        Ok(OpenedStream { stream, lines, over })
     }
 
     /// Answers a ping. `false` when the stream is over.
@@ -325,6 +328,9 @@ impl Hub {
             open.close();
             self.figures.slow.inc();
         }
+        // Those whose queue was full were closed where that was found.
+        let full = inner.streams.values_mut().map(Stream::take_overflow).filter(|full| *full).count();
+        self.figures.slow.inc_by(full as u64);
         inner.forget(now);
         inner.cut_expired(wall);
         let over: Vec<Seq> = (inner.reductions.values())
@@ -346,7 +352,7 @@ impl Inner {
         for (handle, effect) in self.handles.reached(reach) {
             let Some(held) = self.handles.get_mut(&handle) else { continue };
             held.reduced = seq;
-            let refused = still_open(state, held.digest, &held.project, now).err();
+            let refused = over(state, &held.whose, held.digest, &held.project, now);
             let told = held.told;
             for stream in &held.on {
                 let (cut, void) = lines.entry(*stream).or_default();
@@ -457,3 +463,7 @@ impl Default for Anchor {
         Self { seq: Seq(0), hash: Digest::default() }
     }
 }
+
+#[cfg(test)]
+#[path = "hub_tests.rs"]
+mod tests;

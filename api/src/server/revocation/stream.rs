@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::hub::{Hub, NotOpened, OpenedStream};
 use crate::client::stream_wire::{Anchor, HANDLES_MAX, Handle, Lines, Said, line};
+use crate::server::listener::EndsWith;
 use crate::server::problem::{problem, unauthorized};
 
 /// How long the first line may take to arrive.
@@ -80,10 +81,9 @@ pub(crate) fn anchor_at(log: &dyn LogReader, seq: Seq) -> Option<Anchor> {
 
 /// The lines of the answer. The reader of the request lives and ends with them.
 fn answer(parts: ForStreams, opened: OpenedStream, reader: Reader) -> Response {
-    let OpenedStream { stream, lines } = opened;
-    let over = CancellationToken::new();
-    let closing = Closing { hub: parts.hub.clone(), stream, over: over.clone() };
-    let hears = tokio::spawn(hear(parts.hub, stream, reader, over, parts.stop.clone()));
+    let OpenedStream { stream, lines, over } = opened;
+    let closing = Closing { hub: parts.hub.clone(), stream };
+    let hears = tokio::spawn(hear(parts.hub, stream, reader, over.clone(), parts.stop.clone()));
     let told =
         futures::stream::unfold((lines, closing, hears, parts.stop), |(mut lines, closing, hears, stop)| async {
             let told = tokio::select! {
@@ -103,20 +103,21 @@ fn answer(parts: ForStreams, opened: OpenedStream, reader: Reader) -> Response {
         (header::CACHE_CONTROL, "no-store"),
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    (headers, Body::from_stream(told)).into_response()
+    let mut response = (headers, Body::from_stream(told)).into_response();
+    // A gateway that does not read would never see the end of the body.
+    response.extensions_mut().insert(EndsWith(over));
+    response
 }
 
 /// Ends a stream with its answer, however that ends.
 struct Closing {
     hub: Arc<Hub>,
     stream: Handle,
-    over: CancellationToken,
 }
 
 impl Drop for Closing {
     fn drop(&mut self) {
         self.hub.close(self.stream);
-        self.over.cancel();
     }
 }
 

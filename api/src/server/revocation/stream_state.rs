@@ -6,6 +6,7 @@ use std::time::Duration;
 use mcpctl_core::ids::Seq;
 use mcpctl_core::time::Timestamp;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::reduction::Reduction;
 use crate::client::stream_wire::{Handle, News, Told};
@@ -21,7 +22,11 @@ pub(super) const SLOW: Duration = Duration::from_secs(2);
 pub(super) struct Stream {
     /// Nothing when it is over.
     queue: Option<mpsc::Sender<Told>>,
+    /// Cancelled when it is over.
+    over: CancellationToken,
     told: u64,
+    /// It was not read, and is over for that; not counted yet.
+    overflowed: bool,
     expected: VecDeque<(u64, Boottime, Arc<Reduction>)>,
     /// When a ping was answered last.
     pub(super) answered: Boottime,
@@ -34,11 +39,17 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn open(version: String, address: String, since: Timestamp) -> (Self, mpsc::Receiver<Told>) {
-        let (queue, lines) = mpsc::channel(QUEUE);
+    pub(super) fn open(
+        version: String,
+        address: String,
+        since: Timestamp,
+    ) -> (Self, mpsc::Receiver<Told>, CancellationToken) {
+        let ((queue, lines), over) = (mpsc::channel(QUEUE), CancellationToken::new());
         let stream = Self {
             queue: Some(queue),
+            over: over.clone(),
             told: 0,
+            overflowed: false,
             expected: VecDeque::new(),
             answered: Boottime::now(),
             holds: HashSet::new(),
@@ -47,7 +58,7 @@ impl Stream {
             since,
             done: Seq(0),
         };
-        (stream, lines)
+        (stream, lines, over)
     }
 
     pub(super) const fn is_open(&self) -> bool {
@@ -56,13 +67,23 @@ impl Stream {
 
     pub(super) fn close(&mut self) {
         self.queue = None;
+        self.over.cancel();
+    }
+
+    /// Whether it ended because it was not read; answered once.
+    pub(super) const fn take_overflow(&mut self) -> bool {
+        std::mem::replace(&mut self.overflowed, false)
     }
 
     /// Tells the next line; a stream that can't take it is over.
     pub(super) fn tell(&mut self, seq: Seq, what: News) -> bool {
         let Some(queue) = &self.queue else { return false };
         let told = Told { n: self.told + 1, seq, what };
-        if queue.try_send(told).is_err() {
+        if let Err(refused) = queue.try_send(told) {
+            if matches!(refused, mpsc::error::TrySendError::Full(_)) {
+                tracing::warn!(address = %self.address, "a gateway's stream is cut: it is not read");
+                self.overflowed = true;
+            }
             self.close();
             return false;
         }

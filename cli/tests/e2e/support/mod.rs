@@ -5,6 +5,7 @@ pub mod http;
 pub mod oidc;
 pub mod parts;
 pub mod process;
+pub mod small_server;
 pub mod tour;
 pub mod up;
 pub mod wait;

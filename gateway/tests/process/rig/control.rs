@@ -8,9 +8,11 @@ use std::time::Duration;
 use mcpctl_api::server::bootstrap::first_start;
 use mcpctl_api::server::control_plane::ControlPlane;
 use mcpctl_api::server::process::bind;
+use mcpctl_api::server::rate_limit::Rate;
 use serde_json::{Value, json};
 
 const DATA: &str = "MCPCTL_RIG_DATA";
+const HOST: &str = "MCPCTL_RIG_HOST";
 const SAYS: &str = "rig serves ";
 
 /// Serves when this process was started to; never returns then.
@@ -18,9 +20,12 @@ pub fn serve_if_asked() {
     let Some(data) = std::env::var_os(DATA) else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let listener = bind(IpAddr::V4(Ipv4Addr::LOCALHOST), 0, "--port").await.unwrap();
+        let host = std::env::var(HOST).ok().and_then(|host| host.parse().ok());
+        let listener = bind(host.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), 0, "--port").await.unwrap();
         let address = listener.local_addr().unwrap();
         let control = ControlPlane::open(Path::new(&data)).await.unwrap();
+        // A limit for people; the rig is faster than they are.
+        control.app().limits.limit_requests(Rate::per_minute(10_000_000));
         // What is made at the first start is told to the test and to nobody else.
         let first = first_start(control.app()).await.map_err(|answer| answer.0).unwrap();
         let password = first.map(|first| first.password.expose().to_owned());
@@ -40,8 +45,14 @@ pub struct Control {
 
 impl Control {
     pub async fn start(data: &Path) -> Self {
-        let (child, said) = spawn(data);
-        let address = said["address"].as_str().unwrap().parse().unwrap();
+        Self::start_on(data, IpAddr::V4(Ipv4Addr::LOCALHOST)).await
+    }
+
+    /// One that listens on another address; this process reaches it on loopback all the same.
+    pub async fn start_on(data: &Path, host: IpAddr) -> Self {
+        let (child, said) = spawn(data, host);
+        let mut address: SocketAddr = said["address"].as_str().unwrap().parse().unwrap();
+        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let password = said["password"].as_str().expect("a first start").to_owned();
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
         let mut control = Self { child, address, password, login: String::new(), client };
@@ -64,7 +75,7 @@ impl Control {
     pub fn kill_and_start(&mut self, data: &Path) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        let (child, said) = spawn(data);
+        let (child, said) = spawn(data, IpAddr::V4(Ipv4Addr::LOCALHOST));
         (self.child, self.address) = (child, said["address"].as_str().unwrap().parse().unwrap());
     }
 
@@ -77,19 +88,11 @@ impl Control {
     }
 
     async fn sent_by(&self, login: &str, request: reqwest::RequestBuilder) -> Value {
-        loop {
-            let request = request.try_clone().unwrap().bearer_auth(login);
-            let answer = request.send().await.unwrap();
-            let status = answer.status().as_u16();
-            if status == 429 {
-                // A limit for people; the rig is faster than they are.
-                tokio::time::sleep(Duration::from_millis(500)).await;
-                continue;
-            }
-            let body = answer.json().await.unwrap();
-            assert!(status < 300, "{status} {body}");
-            return body;
-        }
+        let answer = request.bearer_auth(login).send().await.unwrap();
+        let status = answer.status().as_u16();
+        let body = answer.json().await.unwrap();
+        assert!(status < 300, "{status} {body}");
+        body
     }
 
     /// Applies manifests; answers the rows, with a token where one was drawn.
@@ -120,9 +123,36 @@ impl Control {
         self.sent(self.client.delete(self.url(path))).await
     }
 
+    /// A figure of its `/metrics`.
+    pub async fn figure(&self, name: &str) -> f64 {
+        figure_of(&format!("http://{}", self.address), name).await
+    }
+
+    /// All audit entries that filters ask for, in order.
+    pub async fn audited(&self, filters: &str) -> Vec<Value> {
+        let (mut all, mut position) = (Vec::new(), "1".to_owned());
+        loop {
+            let path = format!("audit/events?{filters}&limit=1000&position={position}");
+            let mut page = self.sent(self.client.get(self.url(&path))).await;
+            all.append(page["items"].as_array_mut().unwrap());
+            match page["next"].as_str() {
+                Some(next) => position = next.to_owned(),
+                None => return all,
+            }
+        }
+    }
+
     pub async fn gateways(&self) -> Vec<Value> {
         self.sent(self.client.get(self.url("gateways"))).await["items"].as_array().unwrap().clone()
     }
+}
+
+/// A figure of the `/metrics` at an address.
+pub async fn figure_of(address: &str, name: &str) -> f64 {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let page = client.get(format!("{address}/metrics")).send().await.unwrap().text().await.unwrap();
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{name} is not in\n{page}")).parse().unwrap()
 }
 
 impl Drop for Control {
@@ -132,10 +162,11 @@ impl Drop for Control {
     }
 }
 
-fn spawn(data: &Path) -> (Child, Value) {
+fn spawn(data: &Path, host: IpAddr) -> (Child, Value) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["revocations::rig_control_plane", "--exact", "--nocapture"])
         .env(DATA, data)
+        .env(HOST, host.to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -2,7 +2,9 @@
 mod control;
 mod link;
 mod load;
+mod namespace;
 
-pub use control::{Control, serve_if_asked};
+pub use control::{Control, figure_of, serve_if_asked};
 pub use link::{Link, Stall};
 pub use load::{Load, Seen};
+pub use namespace::{Broken, Namespace};

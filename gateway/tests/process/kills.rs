@@ -1,0 +1,132 @@
+//! A control plane and a gateway that are killed again and again under load: every call that was answered is on record.
+//!
+//! `MCPCTL_KILLS` says how often, 100 without it; half of them are the control plane's. The ledger of what was answered is
+//! kept out here.
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+use crate::rig::{Control, Link};
+use crate::{Mcplocal, modern};
+
+/// Callers, each with a token of its own.
+const CALLERS: usize = 4;
+/// Answered calls between two kills.
+const BEFORE_KILL: u64 = 10;
+
+/// How many calls of each token were answered.
+type Ledger = Arc<HashMap<String, AtomicU64>>;
+
+struct House {
+    data: tempfile::TempDir,
+    cache: tempfile::TempDir,
+    control: Control,
+    link: Link,
+    gateway: Option<Mcplocal>,
+    /// Where the gateway is now.
+    address: Arc<Mutex<String>>,
+    ledger: Ledger,
+}
+
+fn start_gateway(link: &Link, cache: &Path) -> Mcplocal {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mcplocal"));
+    command.args(["serve", "--port", "0"]).env("MCPLOCAL_CACHE_DIR", cache);
+    Mcplocal::start_by(command, &format!("http://{}", link.address))
+}
+
+impl House {
+    async fn start() -> Self {
+        let (data, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let control = Control::start(data.path()).await;
+        let link = Link::new(control.address).await;
+        let gateway = start_gateway(&link, cache.path());
+        let address = Arc::new(Mutex::new(gateway.address.clone()));
+        let ledger = (0..CALLERS).map(|n| (format!("k-{n}"), AtomicU64::new(0))).collect();
+        Self { data, cache, control, link, gateway: Some(gateway), address, ledger: Arc::new(ledger) }
+    }
+
+    async fn callers(&self, stop: &Arc<AtomicBool>) -> Vec<JoinHandle<()>> {
+        let names: Vec<String> = (0..CALLERS).map(|n| format!("k-{n}")).collect();
+        let tokens = self.control.tokens(names.iter().cloned(), None).await;
+        let caller = |(name, token): (String, String)| {
+            let (address, ledger, stop) = (self.address.clone(), self.ledger.clone(), stop.clone());
+            tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    let address = address.lock().clone();
+                    let call = json!({ "name": "whoami", "arguments": {} });
+                    let (status, body) = modern(&address, &token, "tools/call", call).await;
+                    if status == 200 && body["result"]["content"].is_array() && body["result"]["isError"] != true {
+                        ledger[&name].fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            })
+        };
+        names.into_iter().zip(tokens).map(caller).collect()
+    }
+
+    fn answered(&self) -> u64 {
+        self.ledger.values().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    async fn until_answered(&self, count: u64) {
+        let began = Instant::now();
+        while self.answered() < count {
+            assert!(began.elapsed() < Duration::from_secs(60), "{} of {count} calls were answered", self.answered());
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn kill_gateway(&mut self) {
+        drop(self.gateway.take());
+        let gateway = start_gateway(&self.link, self.cache.path());
+        (*self.address.lock()).clone_from(&gateway.address);
+        self.gateway = Some(gateway);
+    }
+
+    fn kill_control_plane(&mut self) {
+        self.control.kill_and_start(self.data.path());
+        self.link.leads_to(self.control.address);
+    }
+
+    /// Every call that was answered is on record, under the token that made it.
+    async fn all_is_on_record(&self) {
+        for (name, answered) in &*self.ledger {
+            let answered = answered.load(Ordering::Relaxed);
+            let recorded = self.control.audited(&format!("kind=call&outcome=ok&tokenName={name}")).await.len() as u64;
+            assert!(recorded >= answered, "{name}: {answered} calls were answered, and {recorded} are on record");
+            // One at a time is on its way when something is killed.
+            let kills = kills() as u64 + 1;
+            assert!(recorded <= answered + kills, "{name}: {answered} were answered, and {recorded} are on record");
+        }
+    }
+}
+
+fn kills() -> usize {
+    std::env::var("MCPCTL_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(100)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_call_that_was_answered_is_on_record_however_often_gateway_and_control_plane_are_killed() {
+    let mut house = House::start().await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let callers = house.callers(&stop).await;
+    let began = Instant::now();
+    for kill in 0..kills() {
+        house.until_answered(house.answered() + BEFORE_KILL).await;
+        if kill % 2 == 0 { house.kill_gateway() } else { house.kill_control_plane() }
+    }
+    house.until_answered(house.answered() + BEFORE_KILL).await;
+    stop.store(true, Ordering::Relaxed);
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    house.all_is_on_record().await;
+    println!("{} kills, {} calls answered, all on record, in {:?}", kills(), house.answered(), began.elapsed());
+}
