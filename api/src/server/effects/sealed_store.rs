@@ -1,8 +1,10 @@
 //! The sealed store: values that may never enter the log, beside it, each version under a key of its own.
 //!
-//! A version is a file of three parts: the version's key, wrapped by the key file's key; the sealed value; and before
-//! both a random nonce each. Deleting the file shreds the value. The log holds a commitment, so that a file that was
-//! changed or exchanged is noticed. The file is durable before the event that speaks of it.
+//! A version is a file of two parts, each behind a random nonce: the sealed value; and after it the version's key, wrapped by
+//! the key file's key. Deleting the file shreds the value. The log holds a commitment to the sealed part, so that a file that
+//! was changed or exchanged is noticed, and the key can be wrapped anew (`key_rotation.rs`). The file is durable before the
+//! event that speaks of it. Files of the first form have the wrapped key in front and inside the commitment: when such a key
+//! is wrapped anew, it stands in front of the whole old file.
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -16,10 +18,13 @@ use zeroize::Zeroizing;
 use crate::server::clock;
 
 const NONCE_BYTES: usize = 24;
-const KEY_BYTES: usize = 32;
+pub(super) const KEY_BYTES: usize = 32;
 const TAG_BYTES: usize = 16;
 const WRAPPED_BYTES: usize = NONCE_BYTES + KEY_BYTES + TAG_BYTES;
-const MAGIC: &[u8; 8] = b"mcpseal1";
+const MAGIC: &[u8; 8] = b"mcpseal2";
+/// Of the first form, and of one of those whose key was wrapped anew.
+const MAGIC_V1: &[u8; 8] = b"mcpseal1";
+const MAGIC_V1_REWRAPPED: &[u8; 8] = b"mcpsealr";
 
 /// What can go wrong with the sealed store. No message holds a value or a key.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +62,7 @@ pub enum SealError {
     },
 }
 
-fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> SealError {
+pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> SealError + use<> {
     let path = path.to_owned();
     move |source| SealError::Io { action, path, source }
 }
@@ -75,6 +80,9 @@ impl SealedStore {
     /// When the key file is readable by others, damaged, or missing while sealed values exist.
     pub fn open(data: &Path) -> Result<Self, SealError> {
         let (dir, key_path) = (data.join("sealed"), data.join("key"));
+        if key_path.exists() {
+            super::key_rotation::finish(data)?;
+        }
         let has_values = fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some());
         if !key_path.exists() {
             if has_values {
@@ -100,11 +108,10 @@ impl SealedStore {
     /// When the file can't be written.
     pub fn seal(&self, purpose: Purpose, value: &[u8]) -> Result<Digest, SealError> {
         let version_key = Zeroizing::new(clock::random::<KEY_BYTES>());
-        let mut file = MAGIC.to_vec();
-        file.extend(encrypt(&self.key, &*version_key, purpose.bound()));
-        file.extend(encrypt(&version_key, value, purpose.bound()));
-        let commitment = Digest::sha256(&file);
-        write_new(&self.path(&commitment), &file)?;
+        let committed = [&MAGIC[..], &encrypt(&version_key, value, purpose.bound())].concat();
+        let commitment = Digest::sha256(&committed);
+        let file = SealedFile { committed: &committed, wrapped: &[], form: Form::Second };
+        write_new(&self.path(&commitment), &file.wrapped_under(&self.key, &version_key))?;
         Ok(commitment)
     }
 
@@ -120,14 +127,10 @@ impl SealedStore {
         let path = self.path(commitment);
         let file = fs::read(&path).map_err(io("read", &path))?;
         let damaged = || SealError::Damaged { path: path.clone() };
-        if Digest::sha256(&file) != *commitment || !file.starts_with(MAGIC) || file.len() < MAGIC.len() + WRAPPED_BYTES
-        {
-            return Err(damaged());
-        }
-        let (wrapped, sealed) = file[MAGIC.len()..].split_at(WRAPPED_BYTES);
-        let key = decrypt(&self.key, wrapped, purpose.bound()).ok_or_else(damaged)?;
-        let key: Zeroizing<[u8; KEY_BYTES]> = Zeroizing::new(key.as_slice().try_into().map_err(|_| damaged())?);
-        decrypt(&key, sealed, purpose.bound()).ok_or_else(damaged)
+        let parts = SealedFile::read(&file).filter(|parts| Digest::sha256(parts.committed) == *commitment);
+        let parts = parts.ok_or_else(damaged)?;
+        let key = parts.version_key(&self.key).ok_or_else(damaged)?;
+        decrypt(&key, parts.sealed(), purpose.bound()).ok_or_else(damaged)
     }
 
     /// Shreds a value: without its file there is no key, and without the key no value.
@@ -159,6 +162,73 @@ impl SealedStore {
         Ok(shredded)
     }
 }
+
+/// How a file is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    First,
+    FirstRewrapped,
+    Second,
+}
+
+/// The parts of a sealed file.
+pub(super) struct SealedFile<'a> {
+    /// What the log commits to.
+    committed: &'a [u8],
+    /// The key of the version, wrapped.
+    wrapped: &'a [u8],
+    form: Form,
+}
+
+/// A version's key, in memory no longer than it is needed.
+pub(super) type VersionKey = Zeroizing<[u8; KEY_BYTES]>;
+
+impl<'a> SealedFile<'a> {
+    /// The parts of a file; `None` when it is none.
+    pub(super) fn read(file: &'a [u8]) -> Option<Self> {
+        let (magic, rest) = file.split_first_chunk::<8>()?;
+        match magic {
+            MAGIC => {
+                let (committed, wrapped) = file.split_at_checked(file.len().checked_sub(WRAPPED_BYTES)?)?;
+                (committed.len() >= MAGIC.len() + NONCE_BYTES + TAG_BYTES).then_some(())?;
+                Some(Self { committed, wrapped, form: Form::Second })
+            }
+            MAGIC_V1 => Some(Self { committed: file, wrapped: rest.get(..WRAPPED_BYTES)?, form: Form::First }),
+            MAGIC_V1_REWRAPPED => {
+                let (wrapped, committed) = rest.split_at_checked(WRAPPED_BYTES)?;
+                committed.starts_with(MAGIC_V1).then_some(Self { committed, wrapped, form: Form::FirstRewrapped })
+            }
+            _ => None,
+        }
+    }
+
+    fn sealed(&self) -> &'a [u8] {
+        let before = if self.form == Form::Second { MAGIC.len() } else { MAGIC.len() + WRAPPED_BYTES };
+        self.committed.get(before..).unwrap_or_default()
+    }
+
+    /// The key of the version, when it is wrapped under this key. What it was sealed for is bound to the value itself.
+    pub(super) fn version_key(&self, key: &[u8; KEY_BYTES]) -> Option<VersionKey> {
+        let bounds: &[&[u8]] = match self.form {
+            Form::First => &[Purpose::Secret.bound(), Purpose::Password.bound()],
+            Form::FirstRewrapped | Form::Second => &[KEY_BOUND],
+        };
+        let opened = bounds.iter().find_map(|bound| decrypt(key, self.wrapped, bound))?;
+        Some(Zeroizing::new(opened.as_slice().try_into().ok()?))
+    }
+
+    /// The file with the version's key wrapped under another key.
+    pub(super) fn wrapped_under(&self, key: &[u8; KEY_BYTES], version_key: &VersionKey) -> Vec<u8> {
+        let wrapped = encrypt(key, &**version_key, KEY_BOUND);
+        match self.form {
+            Form::Second => [self.committed, &wrapped].concat(),
+            Form::First | Form::FirstRewrapped => [&MAGIC_V1_REWRAPPED[..], &wrapped, self.committed].concat(),
+        }
+    }
+}
+
+/// What wrapped keys are bound to.
+const KEY_BOUND: &[u8] = b"mcpctl version key 2";
 
 /// What a sealed value is: a file sealed as one does not open as the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,8 +263,8 @@ fn decrypt(key: &[u8; KEY_BYTES], sealed: &[u8], bound: &[u8]) -> Option<Zeroizi
     cipher.decrypt(&XNonce::from(nonce), payload).ok().map(Zeroizing::new)
 }
 
-/// Writes a file that only its owner reads, durably: temporary name, sync, rename, sync of the folder.
-fn write_new(path: &Path, bytes: &[u8]) -> Result<(), SealError> {
+/// Writes a file that only its owner reads, as a whole and durably: temporary name, sync, rename, sync of the folder.
+pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), SealError> {
     let dir = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(dir).map_err(io("create", dir))?;
     let temporary = path.with_extension(format!("{:016x}.tmp", u64::from_be_bytes(clock::random())));
@@ -213,7 +283,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), SealError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(io("sync", dir))
 }
 
-fn read_key(path: &Path) -> Result<Zeroizing<[u8; KEY_BYTES]>, SealError> {
+pub(super) fn read_key(path: &Path) -> Result<Zeroizing<[u8; KEY_BYTES]>, SealError> {
     let mut file = File::open(path).map_err(io("read", path))?;
     let mode = file.metadata().map_err(io("read", path))?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
@@ -277,5 +347,26 @@ mod tests {
         assert_eq!(store.shred_all_but(&[kept].into()).unwrap(), 1);
         assert!(store.unseal(Purpose::Secret, &kept).is_ok());
         assert!(store.unseal(Purpose::Secret, &orphan).is_err());
+    }
+
+    /// Files of the first form are still read, before and after their key was wrapped anew.
+    #[test]
+    fn a_file_of_the_first_form_opens_before_and_after_a_rotation() {
+        let data = tempfile::tempdir().unwrap();
+        let store = SealedStore::open(data.path()).unwrap();
+        let version_key = [5; KEY_BYTES];
+        let bound = Purpose::Password.bound();
+        let file =
+            [&MAGIC_V1[..], &encrypt(&store.key, &version_key, bound), &encrypt(&version_key, b"old", bound)].concat();
+        let commitment = Digest::sha256(&file);
+        write_new(&store.path(&commitment), &file).unwrap();
+        assert_eq!(&**store.unseal(Purpose::Password, &commitment).unwrap(), b"old");
+        assert!(store.unseal(Purpose::Secret, &commitment).is_err());
+        for _ in 0..2 {
+            assert_eq!(super::super::key_rotation::rotate(data.path()).unwrap(), 1);
+            let store = SealedStore::open(data.path()).unwrap();
+            assert_eq!(&**store.unseal(Purpose::Password, &commitment).unwrap(), b"old");
+            assert!(store.unseal(Purpose::Secret, &commitment).is_err());
+        }
     }
 }
