@@ -6,6 +6,7 @@ mod bad_input;
 mod conformance;
 mod crash;
 mod evidence;
+mod full_disk;
 mod lifecycle;
 mod oidc;
 mod openapi;
