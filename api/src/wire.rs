@@ -326,7 +326,30 @@ pub struct Instance {
     pub last_error: Option<String>,
 }
 
-/// Answer to `GET /log/config/consistency/<size>`.
+/// Answer to `GET /log/state/grant`: whether a grant was in force, to be checked and not believed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GrantProof {
+    /// The event after which it is asked.
+    pub seq: Seq,
+    /// The state root of then.
+    pub root: ProvedRoot,
+    /// The one after it; none when that was the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<ProvedRoot>,
+    /// The facts, with their paths to the root.
+    pub facts: String,
+}
+
+/// An entry of the state log, and the proof that it is there.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProvedRoot {
+    /// The entry.
+    pub record: String,
+    /// tlog-proof@v1.
+    pub proof: String,
+}
+
+/// Answer to `GET /log/<log>/consistency/<size>`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Consistency {
     /// The signed checkpoint that the proof leads to.

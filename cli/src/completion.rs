@@ -118,7 +118,7 @@ fn rows(kind: Kind) -> Vec<TableRow> {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return Vec::new() };
     let asked = async {
         let context = flag(["--context", "--context"]);
-        let session = Global { context, as_service_account: None }.session().ok()?;
+        let session = Global { context, ..Global::default() }.session().ok()?;
         let project = flag(["-p", "--project"]).filter(|_| kind.scope() == mcpctl_core::resource::Scope::Project);
         let table = session.client.with_answer_limit(LIMIT).table(kind, project.as_deref()).await.ok()?;
         Some(table.rows)

@@ -45,13 +45,26 @@ fn main() -> ExitCode {
     }
 }
 
+/// Every command is an auditor: a log that is not the one that was seen before is refused, whatever the command was.
+async fn audited(cli: Cli) -> Done {
+    let done = cli.verb.run(&cli.global).await;
+    let looked = cli.global.look_back().await;
+    match (done, looked) {
+        (Err(failure), Err(looked)) => {
+            failure.report();
+            Err(looked)
+        }
+        (done, looked) => looked.and(done),
+    }
+}
+
 /// Ctrl-C drops the command where it waits, so that everything it holds is cleaned up: files, echo of the terminal.
 async fn until_interrupted(cli: Cli) -> Done {
     if cli.verb.ends_itself() {
         return cli.verb.run(&cli.global).await;
     }
     tokio::select! {
-        result = cli.verb.run(&cli.global) => result,
+        result = audited(cli) => result,
         Ok(()) = tokio::signal::ctrl_c() => Err(Failure::silent(INTERRUPTED)),
     }
 }

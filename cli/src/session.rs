@@ -1,4 +1,6 @@
 //! Which control plane a command talks to, and as whom: flags, then environment, then the current context.
+use std::sync::{Arc, Mutex, PoisonError};
+
 use mcpctl_api::client::{Address, Client};
 use mcpctl_core::kinds::Kind;
 use mcpctl_core::plaintext::Plaintext;
@@ -18,6 +20,19 @@ pub struct Global {
     #[arg(long, global = true, value_name = "NAME", help_heading = "Everywhere")]
     #[arg(add = crate::completion::names_of(Kind::ServiceAccount))]
     pub as_service_account: Option<String>,
+    /// Every control plane that was spoken to.
+    #[arg(skip)]
+    pub spoken_to: SpokenTo,
+}
+
+/// Clients that were opened; what their answers said of the log is looked at in the end.
+#[derive(Clone, Default)]
+pub struct SpokenTo(Arc<Mutex<Vec<Client>>>);
+
+impl std::fmt::Debug for SpokenTo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SpokenTo")
+    }
 }
 
 /// A control plane, and how one is known to it.
@@ -41,7 +56,17 @@ impl Global {
         })?;
         let bearer = self.bearer(&name, &address)?;
         let client = Client::new(address, bearer.clone())?.acting_as(self.as_service_account.clone());
+        self.spoken_to.0.lock().unwrap_or_else(PoisonError::into_inner).push(client.clone());
         Ok(Session { client, context: name, gateway: context.gateway, project: context.project, bearer })
+    }
+
+    /// Compares what was heard of the logs with what was seen of them before.
+    pub async fn look_back(&self) -> Done {
+        let clients = std::mem::take(&mut *self.spoken_to.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for client in clients {
+            crate::log_seen::contact(&client).await?;
+        }
+        Ok(())
     }
 
     /// The context that is meant: the one named, the current one, or that of a local `mcpctl up`.

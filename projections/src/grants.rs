@@ -121,7 +121,7 @@ impl Grants {
 }
 
 /// What an object gives, and to whom by identity.
-fn held(object: &Arc<Object>, credential: &dyn Fn(&Digest) -> Option<Uid>) -> BTreeSet<(Uid, Permission)> {
+pub(crate) fn held(object: &Arc<Object>, credential: &dyn Fn(&Digest) -> Option<Uid>) -> BTreeSet<(Uid, Permission)> {
     let given = object.body.grants(&object.meta.name).into_iter();
     let to_others =
         given.filter_map(|(subject, permission)| Some((resolve(object, &subject, credential)?, permission)));
@@ -129,7 +129,7 @@ fn held(object: &Arc<Object>, credential: &dyn Fn(&Digest) -> Option<Uid>) -> BT
     to_others.chain(to_itself).collect()
 }
 
-fn member_uids(object: &Arc<Object>) -> BTreeSet<Uid> {
+pub(crate) fn member_uids(object: &Arc<Object>) -> BTreeSet<Uid> {
     let by_hand = object.body.members().into_iter().filter_map(|member| resolve(object, &member, &|_| None));
     by_hand.chain(object.body.claimed()).collect()
 }

@@ -2,6 +2,7 @@
 mod actors;
 mod as_of;
 mod chain;
+pub mod facts;
 mod grants;
 mod grown;
 mod history;

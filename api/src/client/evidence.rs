@@ -1,7 +1,7 @@
 //! Evidence of a log, `config` or `audit`: its checkpoint, its tiles, and proofs.
 use super::transport::Ask;
 use super::{Client, ClientError};
-use crate::wire::Consistency;
+use crate::wire::{Consistency, GrantProof};
 
 impl Client {
     /// The newest signed checkpoint. It is to be checked, not believed.
@@ -51,6 +51,27 @@ impl Client {
     /// See [`ClientError`].
     pub async fn log_event(&self, log: &str, seq: u64) -> Result<Vec<u8>, ClientError> {
         self.log_bytes(log, &["event", &seq.to_string()]).await
+    }
+
+    /// The nonce of an audit entry's details, and the details.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn audit_details(&self, position: u64) -> Result<Vec<u8>, ClientError> {
+        self.log_bytes("audit", &["details", &position.to_string()]).await
+    }
+
+    /// Whether a grant was in force, with the proof.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn grant_proof(&self, subject: &str, grant: &str, at: Option<&str>) -> Result<GrantProof, ClientError> {
+        let mut url = self.address().at(&["log", "state", "grant"]);
+        url.query_pairs_mut().append_pair("subject", subject).append_pair("grant", grant);
+        if let Some(at) = at {
+            url.query_pairs_mut().append_pair("at", at);
+        }
+        Ok(self.json(Ask::get(url)).await?.body)
     }
 
     async fn log_bytes(&self, log: &str, segments: &[&str]) -> Result<Vec<u8>, ClientError> {

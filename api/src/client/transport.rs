@@ -1,4 +1,5 @@
 //! Sends a request: bearer, request id, limits, and another try where it is harmless.
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -10,7 +11,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::{Address, ClientError};
-use crate::wire::{OUTCOME, Problem, REQUEST_ID, SERVICE_ACCOUNT};
+use crate::wire::{CHECKPOINT, OUTCOME, Problem, REQUEST_ID, SERVICE_ACCOUNT};
 use mcpctl_core::ids::Seq;
 
 /// How long a connection may take.
@@ -34,6 +35,8 @@ pub struct Client {
     bearer: Option<Plaintext>,
     account: Option<String>,
     answer_limit: Duration,
+    /// What the last answer said of the log; shared by clones.
+    newest: Arc<parking_lot::Mutex<Option<String>>>,
 }
 
 /// A request before it is sent.
@@ -107,7 +110,8 @@ impl Client {
     /// # Errors
     /// When TLS can't be set up.
     pub fn new(address: Address, bearer: Option<Plaintext>) -> Result<Self, ClientError> {
-        Ok(Self { http: http_client(&address)?, address, bearer, account: None, answer_limit: ANSWER_LIMIT })
+        let (http, newest) = (http_client(&address)?, Arc::default());
+        Ok(Self { http, address, bearer, account: None, answer_limit: ANSWER_LIMIT, newest })
     }
 
     /// The same with another limit on the wait for an answer (shell completion has little time).
@@ -122,6 +126,13 @@ impl Client {
     pub fn acting_as(mut self, account: Option<String>) -> Self {
         self.account = account;
         self
+    }
+
+    /// The newest checkpoint of the config log as the last answer named it, `<origin> <size> <root>`: not signed, but enough
+    /// to see that a look at the log is due.
+    #[must_use]
+    pub fn newest_checkpoint(&self) -> Option<String> {
+        self.newest.lock().clone()
     }
 
     /// Where it asks.
@@ -195,6 +206,9 @@ impl Client {
     }
 
     async fn checked(&self, response: Response) -> Result<Response, ClientError> {
+        if let Some(newest) = response.headers().get(CHECKPOINT).and_then(|value| value.to_str().ok()) {
+            *self.newest.lock() = Some(newest.to_owned());
+        }
         let status = response.status();
         if status.is_success() {
             return Ok(response);

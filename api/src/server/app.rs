@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::audit::AuditLog;
 use super::effects::password::Passwords;
 use super::effects::sealed_store::SealedStore;
+use super::evidence::witnesses::Witnesses;
 use super::evidence::{Evidence, LogName};
 use super::metrics::Metrics;
 use super::oidc::Provider;
@@ -33,6 +34,10 @@ pub struct App {
     pub evidence: Arc<Evidence>,
     /// The same of the audit log.
     pub audit_evidence: Arc<Evidence>,
+    /// Which facts about rights held after each event.
+    pub state_evidence: Arc<Evidence>,
+    /// Who cosigns our checkpoints.
+    pub witnesses: Arc<Witnesses>,
     /// Values that may not enter the log.
     pub sealed: Arc<SealedStore>,
     /// Passwords.
@@ -64,7 +69,14 @@ impl App {
         match log {
             LogName::Config => &self.evidence,
             LogName::Audit => &self.audit_evidence,
+            LogName::State => &self.state_evidence,
         }
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn all_evidence(&self) -> Vec<Arc<Evidence>> {
+        LogName::ALL.iter().map(|log| self.evidence_of(*log).clone()).collect()
     }
 
     /// What is wrong with a log, if anything is: nothing more of it is signed.

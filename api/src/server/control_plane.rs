@@ -14,6 +14,7 @@ use super::clock::Clock;
 use super::data_folder::{self, FolderError};
 use super::effects::password::Passwords;
 use super::effects::sealed_store::{SealError, SealedStore};
+use super::evidence::witnesses::Witnesses;
 use super::evidence::{Evidence, EvidenceError, Heads, LogName};
 use super::plane_local::LocalPlane;
 use super::published::Published;
@@ -98,6 +99,7 @@ impl ControlPlane {
         let origin = std::env::var("MCPD_LOG_ORIGIN").ok().filter(|origin| !origin.is_empty());
         let evidence = Arc::new(Evidence::open(data, origin.as_deref(), reader.clone())?);
         let audit_evidence = Arc::new(Evidence::open_audit(data, evidence.key(), audit.clone())?);
+        let state_evidence = Arc::new(Evidence::open_state(data, evidence.key(), reader.clone(), published.clone())?);
         let (writer, writer_thread) =
             Writer::start(around(Box::new(log)), published.clone(), hub.clone()).map_err(OpenError::Thread)?;
         let fleet =
@@ -115,6 +117,8 @@ impl ControlPlane {
             log: reader,
             evidence,
             audit_evidence,
+            state_evidence,
+            witnesses: Arc::new(Witnesses::of(data)),
             published,
             writer,
             sealed,
@@ -157,9 +161,11 @@ impl ControlPlane {
         for (log, heads) in [
             (LogName::Config, Heads::Config(app.published.follow())),
             (LogName::Audit, Heads::Audit(app.audit.follow())),
+            (LogName::State, Heads::Config(app.published.follow())),
         ] {
             self.tasks.spawn(app.evidence_of(log).clone().follow(heads, stop.clone()));
         }
+        self.tasks.spawn(app.witnesses.clone().follow(app.all_evidence(), stop.clone()));
         self.tasks.spawn(app.writer.clone().keep_writable(stop.clone()));
         self.tasks.spawn(snapshot::keep(self.snapshots.clone(), app.published.clone(), stop.clone()));
     }

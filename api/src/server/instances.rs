@@ -93,7 +93,10 @@ async fn status(Shared(app): Shared<Arc<App>>, caller: Authenticated) -> axum::J
         log: match (app.alarm(), broken) {
             (Some(why), _) => format!("altered: {why}"),
             (None, Some(why)) => format!("read-only: {why}"),
-            (None, None) => "ok".to_owned(),
+            (None, None) => {
+                let alarms = [app.witnesses.alarms(), app.witnesses.silent()].concat();
+                if alarms.is_empty() { "ok".to_owned() } else { format!("not witnessed: {}", alarms.join("; ")) }
+            }
         },
         objects,
         instances: visible_instances(&app, &state, &caller),

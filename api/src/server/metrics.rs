@@ -18,6 +18,7 @@ use prometheus_client::registry::Registry;
 
 use super::app::App;
 use super::clock;
+use super::evidence::LogName;
 use super::revocation::RevocationFigures;
 use crate::upstream::live_children;
 
@@ -141,6 +142,21 @@ fn look(app: &App) -> Figures {
             "log_unaltered",
             "0 when the log is not the one that was signed before",
             f64::from(u8::from(app.evidence.alarm().is_none())),
+        ),
+        Level(
+            "log_witnessed",
+            "Size of the newest checkpoint with the cosignatures that the policy asks for",
+            app.witnesses.witnessed(LogName::Config) as f64,
+        ),
+        Level(
+            "log_witness_refusals",
+            "Witnesses that refuse one of our logs now: they saw another one",
+            app.witnesses.alarms().len() as f64,
+        ),
+        Level(
+            "log_witnesses_silent",
+            "Witnesses that did not answer when last asked",
+            app.witnesses.silent().len() as f64,
         ),
         Level(
             "audit_signed",

@@ -52,4 +52,5 @@ mod token_scope;
 mod tokens;
 mod undo;
 pub mod watch;
+pub mod witness;
 pub mod writer;

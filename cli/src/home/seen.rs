@@ -20,6 +20,9 @@ pub struct Seen {
     pub key: String,
     /// The last checkpoint that it signed.
     pub checkpoint: String,
+    /// When it was looked at last, in seconds since 1970.
+    #[serde(default)]
+    pub at: u64,
     /// Why nothing it says is believed any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,

@@ -16,13 +16,14 @@ use crate::{completion, out};
 Examples:
   mcpctl audit events -p web --from 1h
   mcpctl audit prove mcptoken/ci -p web -o proof.tar
+  mcpctl audit prove grant User:alice@example.com role:edit,resource:servers --at 7d -o grant.tar
   mcpctl audit verify proof.tar
   mcpctl audit events --user alice@example.com --tool echo -o json
   mcpctl audit replay --from 7d")]
 pub enum Audit {
     /// Lists calls, refusals and logins, newest last
     Events(Box<Events>),
-    /// Writes a proof that an event is in the log, which anybody can check without this program
+    /// Writes a proof of an event, a call, or a grant at a point, which anybody can check without this program
     Prove(super::audit_prove::Prove),
     /// Checks such a proof, without asking anybody
     Verify(super::audit_prove::Verify),

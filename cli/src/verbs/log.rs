@@ -2,7 +2,7 @@
 use std::path::PathBuf;
 
 use clap::builder::TypedValueParser as _;
-use mcpctl_api::server::evidence::{self, LogName};
+use mcpctl_api::server::evidence::{self, LogName, witnesses};
 use mcpctl_core::ids::Digest;
 use mcpctl_core::record::Record;
 use mcpctl_tlog::{Resource, TILE_WIDTH, Tree, bundle, record_hash};
@@ -28,16 +28,92 @@ pub enum Log {
     Verify(Verify),
     /// Writes the whole log for strangers: checkpoint, key, tiles and entries (C2SP tlog-tiles)
     Export(Export),
+    /// Says which witnesses cosign the checkpoints of a data folder's logs
+    #[command(subcommand)]
+    Witness(Witness),
     /// Makes again what is derived and cuts off a write that nobody was told of; never touches what was acknowledged
     Repair(Repair),
+}
+
+/// Witnesses of a data folder's logs
+#[derive(clap::Subcommand)]
+#[command(after_help = "\
+Examples:
+  mcpctl log witness keys --data-dir /var/lib/mcpctl
+  mcpctl log witness add w1 https://w1.example.com w1.example.com+9a7b8c1d+BK… --data-dir /var/lib/mcpctl
+  mcpctl log witness list --data-dir /var/lib/mcpctl
+
+The policy lies in `log.policy` of the data folder (C2SP tlog-policy), and is read again within a second: nobody needs a
+restart. `mcpctl status` says when a witness refuses.")]
+pub enum Witness {
+    /// Adds a witness, and says how many of all of them must cosign
+    Add {
+        /// What the policy calls it
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Where it answers
+        #[arg(value_name = "URL")]
+        url: String,
+        /// Its public key, as `mcpctl witness serve` prints it
+        #[arg(value_name = "KEY")]
+        key: String,
+        /// How many of all witnesses must cosign; all of them without it
+        #[arg(long, value_name = "N")]
+        quorum: Option<usize>,
+        /// The data folder
+        #[arg(long, value_name = "FOLDER")]
+        data_dir: PathBuf,
+    },
+    /// Shows the policy
+    List {
+        /// The data folder
+        #[arg(long, value_name = "FOLDER")]
+        data_dir: PathBuf,
+    },
+    /// Shows the public keys of the logs, for whoever runs a witness
+    Keys {
+        /// The data folder
+        #[arg(long, value_name = "FOLDER")]
+        data_dir: PathBuf,
+    },
+}
+
+impl Witness {
+    fn run(&self) -> Done {
+        match self {
+            Self::Add { name, url, key, quorum, data_dir } => {
+                let scheme = url.split("://").next().unwrap_or_default();
+                if !matches!(scheme, "http" | "https") || !url.contains("://") {
+                    return Err(Failure::usage(format!("{url:?} is no address: https://…")));
+                }
+                let policy = witnesses::add(data_dir, name, key, Some(url), *quorum).map_err(Failure::usage)?;
+                out::print(&policy)
+            }
+            Self::List { data_dir } => {
+                let path = data_dir.join(witnesses::POLICY_FILE);
+                match std::fs::read_to_string(&path) {
+                    Ok(policy) => out::print(&policy),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                        out::note("No witnesses: mcpctl log witness add");
+                        Ok(())
+                    }
+                    Err(error) => Err(crate::failure::file("can't read", &path, &error)),
+                }
+            }
+            Self::Keys { data_dir } => {
+                let keys = witnesses::log_keys(data_dir).map_err(|error| failed(error.into()))?;
+                keys.iter().try_for_each(|key| out::print(&format!("{}\n", key.as_str())))
+            }
+        }
+    }
 }
 
 /// What to check.
 #[derive(clap::Args)]
 pub struct Verify {
-    /// Which log: config (events) or audit (calls, refusals, logins)
+    /// Which log: config (events), audit (calls, refusals, logins) or state (which grants were in force after each event)
     #[arg(long, value_name = "LOG", default_value = "config")]
-    #[arg(value_parser = clap::builder::PossibleValuesParser::new(["config", "audit"]).map(|log| log.parse::<LogName>().unwrap_or(LogName::Config)))]
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(["config", "audit", "state"]).map(|log| log.parse::<LogName>().unwrap_or(LogName::Config)))]
     log: LogName,
     /// Reads every event too: over HTTP their chain and the tree (takes run:audit), in a data folder that each folds, and what snapshots say
     #[arg(long)]
@@ -53,9 +129,9 @@ pub struct Verify {
 /// From where to where.
 #[derive(clap::Args)]
 pub struct Export {
-    /// Which log: config (events) or audit (calls, refusals, logins)
+    /// Which log: config (events), audit (calls, refusals, logins) or state (which grants were in force after each event)
     #[arg(long, value_name = "LOG", default_value = "config")]
-    #[arg(value_parser = clap::builder::PossibleValuesParser::new(["config", "audit"]).map(|log| log.parse::<LogName>().unwrap_or(LogName::Config)))]
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(["config", "audit", "state"]).map(|log| log.parse::<LogName>().unwrap_or(LogName::Config)))]
     log: LogName,
     /// The data folder
     #[arg(long, value_name = "FOLDER")]
@@ -68,9 +144,9 @@ pub struct Export {
 /// What to repair.
 #[derive(clap::Args)]
 pub struct Repair {
-    /// Which log: config (events) or audit (calls, refusals, logins)
+    /// Which log: config (events), audit (calls, refusals, logins) or state (which grants were in force after each event)
     #[arg(long, value_name = "LOG", default_value = "config")]
-    #[arg(value_parser = clap::builder::PossibleValuesParser::new(["config", "audit"]).map(|log| log.parse::<LogName>().unwrap_or(LogName::Config)))]
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(["config", "audit", "state"]).map(|log| log.parse::<LogName>().unwrap_or(LogName::Config)))]
     log: LogName,
     /// The data folder; nobody else may be using it
     #[arg(long, value_name = "FOLDER")]
@@ -86,6 +162,7 @@ impl Log {
                 out::note(&format!("Wrote {} entries of {} as {} files.", done.size, done.origin, done.files));
                 out::print(&format!("{}\n", done.key))
             }
+            Self::Witness(witness) => witness.run(),
             Self::Repair(repair) => {
                 let done = evidence::repair(&repair.data_dir, repair.log).map_err(failed)?;
                 let what = if done.repaired.is_empty() { "nothing".to_owned() } else { done.repaired.join(", ") };
@@ -118,7 +195,7 @@ impl Verify {
 }
 
 async fn over_http(session: &Session, log: LogName, deep: bool) -> Done<Value> {
-    let looked = look(session, log).await?;
+    let looked = look(&session.client, log).await?;
     let tree = if deep { of_entries(session, log, &looked).await? } else { of_tiles(session, log, &looked).await? };
     let Looked { checkpoint, key, before } = looked;
     if tree.root() != checkpoint.root {

@@ -26,6 +26,7 @@ mod restore;
 mod revert;
 mod review;
 mod revoke;
+mod secret;
 mod simulate;
 mod status;
 mod test;
@@ -35,6 +36,7 @@ mod what_can;
 mod who_can;
 mod why;
 mod why_not;
+mod witness;
 
 use clap::builder::styling::{AnsiColor, Styles};
 
@@ -110,6 +112,10 @@ pub enum Verb {
     Audit(audit::Audit),
     #[command(subcommand)]
     Log(log::Log),
+    #[command(subcommand)]
+    Witness(witness::Witness),
+    #[command(subcommand)]
+    Secret(secret::Secret),
     Mcp(mcp::Mcp),
     Completion(completion::Completion),
 }
@@ -117,7 +123,7 @@ pub enum Verb {
 impl Verb {
     /// Whether it winds up by itself after Ctrl-C.
     pub const fn ends_itself(&self) -> bool {
-        matches!(self, Self::Mcp(_) | Self::Up(_))
+        matches!(self, Self::Mcp(_) | Self::Up(_) | Self::Witness(_))
     }
 
     /// Does it.
@@ -155,6 +161,8 @@ impl Verb {
             Self::Mcp(verb) => verb.run(global).await,
             Self::Audit(verb) => verb.run(global).await,
             Self::Log(verb) => verb.run(global).await,
+            Self::Witness(verb) => verb.run().await,
+            Self::Secret(verb) => verb.run(),
             Self::Completion(verb) => verb.run(),
         }
     }

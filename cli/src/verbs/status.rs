@@ -28,7 +28,7 @@ impl Status {
         let session = global.session()?;
         let plane = session.client.status().await?;
         // A control plane whose log is not the one that was seen before is not well, whatever it says.
-        crate::log_seen::glance(&session).await?;
+        crate::log_seen::glance(&session.client).await?;
         let gateway = gateway(&session).await;
         let me = session.client.me().await.ok().map(|me| me.actor.to_string());
         let whole = json!({

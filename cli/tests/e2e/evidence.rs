@@ -38,7 +38,7 @@ fn a_log_is_verified_proved_and_refused_for_ever_once_it_is_another() {
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(place.data().join("log.key"), fs::Permissions::from_mode(0o600)).unwrap();
     let forged = Up::start_in(place);
-    for verb in [&["log", "verify"][..], &["log", "verify"], &["status"]] {
+    for verb in [&["get", "servers"][..], &["log", "verify"], &["log", "verify"], &["status"]] {
         let refused = forged.mcpctl(verb).exits(1);
         assert!(refused.said().contains("THE LOG IS NOT THE ONE THAT WAS SEEN BEFORE"), "{}", refused.said());
     }

@@ -7,10 +7,16 @@ pub mod bundle;
 pub mod checkpoint;
 pub mod commitment;
 pub mod consistency;
+pub mod cosignature;
+pub mod facts;
+pub mod grant_proof;
 pub mod path;
+pub mod policy;
 pub mod proof;
 pub mod proof_file;
+pub mod state_root;
 pub mod tree;
+pub mod witness;
 
 pub use checkpoint::{Checkpoint, CheckpointError, LogKey, LogSigner};
 pub use path::Resource;

@@ -1,9 +1,19 @@
-//! A proof for somebody who trusts neither us nor our code: the event, the proof, the key, and how to check them.
+//! A proof for somebody who trusts neither us nor our code: what is proved, the proof, the key, and how to check them.
+//!
+//! It is about an event, about a call (then the details that its header commits to lie beside it), or about a grant (then
+//! the entry is a state root, and the facts that lead to it lie beside it).
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::archive::{self, InvalidArchive};
 use crate::checkpoint::{Checkpoint, CheckpointError, LogKey};
+use crate::commitment::{NONCE_BYTES, commit};
+use crate::facts::FactError;
+use crate::grant_proof::{GrantShown, judge};
 use crate::proof::{Proof, ProofError};
+use crate::state_root::{StateRoot, read_facts};
 
-/// The event as it is stored: what the proof is about.
+/// The entry as it is stored: what the proof is about.
 pub const EVENT: &str = "event.record";
 /// The same for people to read. It proves nothing.
 pub const READABLE: &str = "event.json";
@@ -11,11 +21,25 @@ pub const READABLE: &str = "event.json";
 pub const PROOF: &str = "event.tlog-proof";
 /// The public key of the log, for Go's `note` library.
 pub const KEY: &str = "log.vkey";
-/// The same as a policy (C2SP tlog-policy): one log, no witnesses.
+/// The same as a policy (C2SP tlog-policy).
 pub const POLICY: &str = "policy";
+/// Of a call: who, where and what. The header commits to it.
+pub const DETAILS: &str = "call.details";
+/// Of a call: what the commitment is made with beside the details.
+pub const NONCE: &str = "call.nonce";
+/// Of a grant: the facts, with their paths to the root that the entry holds.
+pub const FACTS: &str = "facts";
+/// Of a grant: the state root after the one that is asked about, which says until when it held.
+pub const NEXT: &str = "next.record";
+/// The proof of that.
+pub const NEXT_PROOF: &str = "next.tlog-proof";
+/// Domain of the commitment of a call's header.
+pub const DETAILS_DOMAIN: &str = "mcpctl audit details v2\n";
 const README: &str = "README.md";
 const GO: &str = "verify.go";
 const PYTHON: &str = "verify.py";
+const FACTS_GO: &str = "verify_facts.go";
+const FACTS_PYTHON: &str = "verify_facts.py";
 
 /// A proof that does not hold.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +56,15 @@ pub enum ProofFileError {
     /// The proof does not hold.
     #[error(transparent)]
     Proof(#[from] ProofError),
+    /// The facts do not follow from the root.
+    #[error(transparent)]
+    Facts(#[from] FactError),
+    /// The details are not those of the call.
+    #[error("the details are not those that the header of the call commits to")]
+    Details,
+    /// The next state root does not follow.
+    #[error("the next state root is not the one that follows")]
+    Next,
     /// It is signed with another key than the one that is trusted.
     #[error("the proof is of the key {found}, and you trust {trusted}")]
     OtherKey {
@@ -45,30 +78,87 @@ pub enum ProofFileError {
 /// What a proof shows.
 #[derive(Debug)]
 pub struct Shown {
-    /// The event as it is stored.
+    /// The entry as it is stored.
     pub event: Vec<u8>,
-    /// Its seq: entries are counted from 0, events from 1.
+    /// Its seq or position: entries are counted from 0, these from 1.
     pub seq: u64,
     /// The checkpoint that it was proved against.
     pub checkpoint: Checkpoint,
     /// The key that signed it.
     pub key: LogKey,
+    /// What more it is about.
+    pub about: About,
+}
+
+/// What a proof is about, beyond the entry.
+#[derive(Clone, Debug, PartialEq)]
+pub enum About {
+    /// An event, or the header of a call whose details were erased or are not shown.
+    Entry,
+    /// A call, with its details: who, where and what.
+    Call(Vec<u8>),
+    /// A grant, at a state.
+    Grant {
+        /// What is shown about it.
+        shown: GrantShown,
+        /// The state.
+        state: StateRoot,
+        /// The state after it; `None` when it was the newest one.
+        next: Option<StateRoot>,
+    },
+}
+
+/// What is put beside the proof of an entry.
+#[derive(Clone, Copy, Debug)]
+pub enum Beside<'a> {
+    /// Nothing.
+    Nothing,
+    /// The details of a call.
+    Call {
+        /// The nonce of its commitment.
+        nonce: &'a [u8],
+        /// The details.
+        details: &'a [u8],
+    },
+    /// The facts of a grant.
+    Grant {
+        /// They and their paths.
+        facts: &'a str,
+        /// The next state root, and its proof.
+        next: Option<(&'a [u8], &'a Proof)>,
+    },
 }
 
 /// Puts a proof together.
 #[must_use]
-pub fn write(event: &[u8], readable: &str, proof: &Proof, key: &LogKey) -> Vec<u8> {
+pub fn write(event: &[u8], readable: &str, proof: &Proof, key: &LogKey, beside: Beside<'_>) -> Vec<u8> {
     let policy = format!("log {}\nquorum none\n", key.as_str());
-    archive::write(&[
+    let (proof, key) = (proof.to_bytes(), format!("{}\n", key.as_str()));
+    let next_proof;
+    let mut files: Vec<(&str, &[u8])> = vec![
         (README, include_bytes!("../proof/README.md")),
         (EVENT, event),
         (READABLE, readable.as_bytes()),
-        (PROOF, &proof.to_bytes()),
-        (KEY, format!("{}\n", key.as_str()).as_bytes()),
+        (PROOF, &proof),
+        (KEY, key.as_bytes()),
         (POLICY, policy.as_bytes()),
-        (GO, include_bytes!("../proof/verify.go")),
-        (PYTHON, include_bytes!("../proof/verify.py")),
-    ])
+    ];
+    match beside {
+        Beside::Nothing => {}
+        Beside::Call { nonce, details } => files.extend([(NONCE, nonce), (DETAILS, details)]),
+        Beside::Grant { facts, next } => {
+            files.push((FACTS, facts.as_bytes()));
+            if let Some((record, proof)) = next {
+                next_proof = proof.to_bytes();
+                files.extend([(NEXT, record), (NEXT_PROOF, &next_proof)]);
+            }
+            files.push((FACTS_GO, include_bytes!("../proof/verify_facts.go")));
+            files.push((FACTS_PYTHON, include_bytes!("../proof/verify_facts.py")));
+        }
+    }
+    files.push((GO, include_bytes!("../proof/verify.go")));
+    files.push((PYTHON, include_bytes!("../proof/verify.py")));
+    archive::write(&files)
 }
 
 /// Checks a proof: with a key that is trusted, or else with the one that lies in it.
@@ -77,10 +167,8 @@ pub fn write(event: &[u8], readable: &str, proof: &Proof, key: &LogKey) -> Vec<u
 /// When it does not hold.
 pub fn verify(bytes: &[u8], trusted: Option<&LogKey>) -> Result<Shown, ProofFileError> {
     let files = archive::read(bytes)?;
-    let file = |wanted: &'static str| {
-        let found = files.iter().find(|(name, _)| name == wanted).map(|(_, bytes)| &bytes[..]);
-        found.ok_or(ProofFileError::Missing(wanted))
-    };
+    let found = |wanted: &str| files.iter().find(|(name, _)| name == wanted).map(|(_, bytes)| &bytes[..]);
+    let file = |wanted: &'static str| found(wanted).ok_or(ProofFileError::Missing(wanted));
     let key = LogKey::read(&String::from_utf8_lossy(file(KEY)?))?;
     if let Some(trusted) = trusted.filter(|trusted| **trusted != key) {
         let (found, trusted) = (key.as_str().to_owned(), trusted.as_str().to_owned());
@@ -88,7 +176,47 @@ pub fn verify(bytes: &[u8], trusted: Option<&LogKey>) -> Result<Shown, ProofFile
     }
     let (event, proof) = (file(EVENT)?, Proof::read(file(PROOF)?)?);
     let checkpoint = proof.verify(event, &key)?;
-    Ok(Shown { event: event.to_vec(), seq: proof.index + 1, checkpoint, key })
+    let about = if let Some(details) = found(DETAILS) {
+        check_details(event, file(NONCE)?, details)?;
+        About::Call(details.to_vec())
+    } else if let Some(facts) = found(FACTS) {
+        let next =
+            found(NEXT).map(|next| Ok::<_, ProofFileError>((next, Proof::read(file(NEXT_PROOF)?)?))).transpose()?;
+        about_grant(event, &proof, facts, next, &key)?
+    } else {
+        About::Entry
+    };
+    Ok(Shown { event: event.to_vec(), seq: proof.index + 1, checkpoint, key, about })
+}
+
+/// The header is JSON that ends in its commitment.
+fn check_details(header: &[u8], nonce: &[u8], details: &[u8]) -> Result<(), ProofFileError> {
+    let nonce: &[u8; NONCE_BYTES] = nonce.try_into().map_err(|_| ProofFileError::Details)?;
+    let wanted = format!("\"details\":\"{}\"}}", STANDARD.encode(commit(DETAILS_DOMAIN, nonce, details).0));
+    if header.ends_with(wanted.as_bytes()) { Ok(()) } else { Err(ProofFileError::Details) }
+}
+
+fn about_grant(
+    event: &[u8],
+    proof: &Proof,
+    facts: &[u8],
+    next: Option<(&[u8], Proof)>,
+    key: &LogKey,
+) -> Result<About, ProofFileError> {
+    let state = StateRoot::read(event)?;
+    let shown = judge(&state.root, &read_facts(facts)?)?;
+    let next = match next {
+        Some((record, after)) => {
+            after.verify(record, key)?;
+            let next = StateRoot::read(record)?;
+            if after.index != proof.index + 1 || next.seq != state.seq + 1 {
+                return Err(ProofFileError::Next);
+            }
+            Some(next)
+        }
+        None => None,
+    };
+    if state.seq != proof.index + 1 { Err(ProofFileError::Next) } else { Ok(About::Grant { shown, state, next }) }
 }
 
 #[cfg(test)]
@@ -114,7 +242,7 @@ mod tests {
         (0..100u8).for_each(|n| drop(tree.push(record_hash(&[n]))));
         let checkpoint = signer.sign(tree.size(), tree.root()).unwrap();
         let proof = Proof { index: 42, hashes: tree.prove_entry(42, &Nothing).unwrap(), checkpoint };
-        write(&[42], "{}", &proof, signer.key())
+        write(&[42], "{}", &proof, signer.key(), Beside::Nothing)
     }
 
     #[test]
@@ -142,6 +270,25 @@ mod tests {
         }
         for length in (0..good.len() - 1024).step_by(97) {
             assert!(verify(&good[..length], None).is_err(), "cut at {length}");
+        }
+    }
+
+    #[test]
+    fn the_details_of_a_call_are_those_that_its_header_commits_to_and_no_others() {
+        let (signer, nonce, details) = (signer(1), [3; NONCE_BYTES], b"{\"tool\":\"echo\"}");
+        let commitment = STANDARD.encode(commit(DETAILS_DOMAIN, &nonce, details).0);
+        let header = format!("{{\"v\":2,\"kind\":\"call\",\"details\":\"{commitment}\"}}");
+        let mut tree = Tree::default();
+        drop(tree.push(record_hash(header.as_bytes())));
+        let checkpoint = signer.sign(1, tree.root()).unwrap();
+        let proof = Proof { index: 0, hashes: Vec::new(), checkpoint };
+        let written = |nonce: &[u8], details: &[u8]| {
+            write(header.as_bytes(), "{}", &proof, signer.key(), Beside::Call { nonce, details })
+        };
+        let shown = verify(&written(&nonce, details), Some(signer.key())).unwrap();
+        assert_eq!(shown.about, About::Call(details.to_vec()));
+        for (nonce, details) in [(&[4; NONCE_BYTES][..], &details[..]), (&nonce, b"{}"), (&nonce[..9], details)] {
+            assert!(matches!(verify(&written(nonce, details), None), Err(ProofFileError::Details)));
         }
     }
 }

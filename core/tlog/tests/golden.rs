@@ -39,7 +39,10 @@ fn files(signer: &LogSigner) -> Vec<(String, Vec<u8>)> {
         (Resource::Entries { n: 0, width }.to_string(), entries),
         ("checkpoint".to_owned(), note),
         ("first.tlog-proof".to_owned(), proof.to_bytes()),
-        ("first.tar".to_owned(), proof_file::write(&records[0], "{}", &proof, signer.key())),
+        (
+            "first.tar".to_owned(),
+            proof_file::write(&records[0], "{}", &proof, signer.key(), proof_file::Beside::Nothing),
+        ),
         ("log.vkey".to_owned(), format!("{}\n", signer.key().as_str()).into_bytes()),
     ]
 }

@@ -10,6 +10,7 @@ mod deeds;
 mod difference;
 mod escalation;
 mod events;
+mod facts;
 mod image;
 mod impersonation;
 mod kinds;

@@ -50,6 +50,7 @@ pub fn export(data: &Path, log: LogName, to: &Path) -> Result<Exported, OfflineE
             out.take(&mut look, record.into());
             Ok(())
         })?,
+        LogName::State => return Err(OfflineError::Derived),
     }
     out.edge(&look.tree);
     let (tree, signer) = (look.tree.clone(), signer(data, log)?);

@@ -6,8 +6,11 @@ use std::process::{Command, Output};
 use mcpctl_core::ids::Seq;
 use mcpctl_tlog::{archive, proof_file};
 
+use super::audit_tests::AuditHouse;
+use super::state_tests::{grant_proof, granted};
 use super::tests::House;
 use super::{LogName, export};
+use crate::server::audit::AuditRecord;
 
 /// Where Debian puts sources of Go packages.
 const GO_SOURCES: &str = "/usr/share/gocode";
@@ -98,7 +101,7 @@ fn go_and_python_accept_a_proof_and_refuse_what_it_does_not_prove() {
     let house = House::with(300);
     let evidence = house.level();
     let (event, proof) = evidence.prove(Seq(271)).unwrap().unwrap();
-    let tar = proof_file::write(&event, "{}", &proof, evidence.key());
+    let tar = proof_file::write(&event, "{}", &proof, evidence.key(), proof_file::Beside::Nothing);
     for (name, bytes) in archive::read(&tar).unwrap() {
         std::fs::write(folder.path().join(name), bytes).unwrap();
     }
@@ -124,5 +127,81 @@ fn go_and_python_accept_a_proof_and_refuse_what_it_does_not_prove() {
         assert!(!judge("event.record", "moved", key).status.success(), "{program}: another index");
         std::fs::write(folder.path().join("grown"), text.replace("\n300\n", "\n301\n")).unwrap();
         assert!(!judge("event.record", "grown", key).status.success(), "{program}: another size");
+    }
+}
+
+/// The audit log is judged by the same programs: whole, with details erased, changed, cut.
+#[test]
+fn the_go_project_s_libraries_verify_the_audit_log_and_an_erased_one_alike() {
+    let tools = tempfile::tempdir().unwrap();
+    let program = built(tools.path(), "verify_log", include_bytes!("../../../../core/tlog/interop/verify_log.go"));
+    let mut house = AuditHouse::with(700);
+    let key = house.level().key().as_str().to_owned();
+    let export_now = |house: &mut AuditHouse| {
+        let to = tempfile::tempdir().unwrap();
+        house.close();
+        export(&house.path(), LogName::Audit, to.path()).unwrap();
+        to
+    };
+    let whole = export_now(&mut house);
+    house.rewrite(|_, bytes| AuditRecord::read(bytes).unwrap().erased());
+    let erased = export_now(&mut house);
+    let judge = |log: &Path, earlier: &Path| {
+        Command::new(&program).arg(log).arg(&key).arg(earlier.join("checkpoint")).output().unwrap()
+    };
+    for log in [&whole, &erased] {
+        let output = judge(log.path(), whole.path());
+        assert!(output.status.success(), "{}", said(&output));
+        assert_eq!(said(&output), "700 entries\n");
+    }
+    for (file, at) in [("tile/entries/001", 40), ("tile/0/000", 9), ("checkpoint", 60)] {
+        flip(&erased.path().join(file), at);
+        assert!(!judge(erased.path(), whole.path()).status.success(), "{file}");
+        flip(&erased.path().join(file), at);
+    }
+    let other = export_now(&mut AuditHouse::with(701));
+    assert!(!judge(other.path(), whole.path()).status.success(), "another log");
+}
+
+#[test]
+fn go_and_python_see_that_a_grant_was_in_force_and_that_it_was_not() {
+    let house = granted();
+    let evidence = house.level_state();
+    let key = evidence.key().as_str();
+    let tools = tempfile::tempdir().unwrap();
+    let source = |name: &str| {
+        let files = archive::read(&grant_proof(&house, &evidence, 304)).unwrap();
+        files.into_iter().find(|(file, _)| file == name).unwrap().1
+    };
+    let entry = built(tools.path(), "verify", &source("verify.go"));
+    let facts = built(tools.path(), "verify_facts", &source("verify_facts.go"));
+    for (seq, shown) in [(303, "absent: grant"), (304, "role:view,resource:servers = source:"), (305, "absent: groups")]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in archive::read(&grant_proof(&house, &evidence, seq)).unwrap() {
+            std::fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        let run = |program: &str, arguments: &[&str]| {
+            Command::new(program).current_dir(folder.path()).args(arguments).output().unwrap()
+        };
+        let (go_entry, go_facts) = (entry.to_str().unwrap(), facts.to_str().unwrap());
+        for (program, first) in [(go_entry, vec![]), ("python3", vec!["verify.py"])] {
+            let output = run(program, &[&first[..], &["event.record", "event.tlog-proof", key]].concat());
+            assert!(output.status.success(), "{program}: {}", said(&output));
+        }
+        for (program, first) in [(go_facts, vec![]), ("python3", vec!["verify_facts.py"])] {
+            let judge = |facts: &str| run(program, &[&first[..], &["event.record", facts]].concat());
+            let output = judge("facts");
+            assert!(output.status.success() && said(&output).contains(shown), "{program} at {seq}: {}", said(&output));
+            // Said to hold when it does not, or the other way round.
+            let text = std::fs::read_to_string(folder.path().join("facts")).unwrap();
+            let lie = text.replacen("\nabsent\n", "\nvalue source:x,seq:1\n", 1);
+            let lie = if lie == text { text.replacen("\nvalue ", "\nvalue x", 1) } else { lie };
+            std::fs::write(folder.path().join("lie"), lie).unwrap();
+            assert!(!judge("lie").status.success(), "{program} believes a lie");
+            let end = text.rfind("end ").unwrap();
+            std::fs::write(folder.path().join("moved"), format!("{}end nothing\n", &text[..end])).unwrap();
+            assert!(text.ends_with("end nothing\n") || !judge("moved").status.success(), "{program}: another end");
+        }
     }
 }

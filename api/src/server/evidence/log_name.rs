@@ -9,16 +9,18 @@ pub enum LogName {
     Config,
     /// Entries of the audit log: what was called, and what was refused.
     Audit,
+    /// State roots: which facts about rights held after each event.
+    State,
 }
 
 /// The text names no log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no log {0:?}: config or audit")]
+#[error("there is no log {0:?}: config, audit or state")]
 pub struct UnknownLog(String);
 
 impl LogName {
     /// Every log.
-    pub const ALL: [Self; 2] = [Self::Config, Self::Audit];
+    pub const ALL: [Self; 3] = [Self::Config, Self::Audit, Self::State];
 
     /// The name, as it stands in paths.
     #[must_use]
@@ -26,6 +28,7 @@ impl LogName {
         match self {
             Self::Config => "config",
             Self::Audit => "audit",
+            Self::State => "state",
         }
     }
 
@@ -34,6 +37,7 @@ impl LogName {
         match self {
             Self::Config => "log.key",
             Self::Audit => "audit-log.key",
+            Self::State => "state-log.key",
         }
     }
 

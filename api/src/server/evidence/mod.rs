@@ -10,6 +10,8 @@ mod log_name;
 mod offline;
 mod routes;
 mod source;
+mod state_roots;
+pub mod witnesses;
 
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -25,8 +27,10 @@ use mcpctl_tlog::{
 use parking_lot::Mutex;
 
 use super::audit::{AuditLog, RecordError};
+use super::published::Published;
 use folder::Folder;
 use source::{Leaf, Source};
+use state_roots::StateRoots;
 
 pub use export::{Exported, export};
 pub(super) use follow::Heads;
@@ -150,6 +154,20 @@ impl Evidence {
         Self::of(data, LogName::Audit, Some(&LogName::Audit.beside(config.origin())), Box::new(audit))
     }
 
+    /// Opens the state log: which facts about rights held after each event of the config log.
+    ///
+    /// # Errors
+    /// As for [`Evidence::open`].
+    pub(super) fn open_state(
+        data: &Path,
+        config: &LogKey,
+        log: Arc<dyn LogReader>,
+        published: Published,
+    ) -> Result<Self, EvidenceError> {
+        let origin = LogName::State.beside(config.origin());
+        Self::of(data, LogName::State, Some(&origin), Box::new(StateRoots::new(log, published)))
+    }
+
     fn of(data: &Path, name: LogName, origin: Option<&str>, source: Box<dyn Source>) -> Result<Self, EvidenceError> {
         let signer = key::open(data, name, origin)?;
         let folder = Folder::open(data, name, signer.key())?;
@@ -195,18 +213,20 @@ impl Evidence {
         if self.alarm().is_some() {
             return Ok(());
         }
-        while self.size() < head {
-            let size = self.size();
-            if size + 1 < self.source.first() {
-                self.push_dropped(size)?;
-                continue;
+        let grown = self.grow(head, self.name == LogName::State);
+        let grown = match grown {
+            // Tiles are believed for a start that need not derive everything; when they lead elsewhere, everything is.
+            Err(EvidenceError::Altered { .. } | EvidenceError::LostTile { .. }) if self.name == LogName::State => {
+                tracing::warn!(log = %self.name, "the tiles lead to another root: they are made again");
+                *self.tree.write().unwrap_or_else(PoisonError::into_inner) = Tree::default();
+                self.grow(head, false)
             }
-            let leaves = self.leaf_hashes(size + 1, CHUNK.min(head - size))?;
-            if leaves.is_empty() {
-                break;
-            }
-            leaves.into_iter().try_for_each(|leaf| self.push(leaf))?;
+            grown => grown,
+        };
+        if let Err(error @ (EvidenceError::Altered { .. } | EvidenceError::LostTile { .. })) = &grown {
+            self.raise(error);
         }
+        grown?;
         let (size, root) = self.head();
         if self.newest().is_some_and(|newest| newest.checkpoint.size == size) {
             return Ok(());
@@ -216,11 +236,29 @@ impl Evidence {
         if due { self.keep() } else { Ok(()) }
     }
 
+    /// Takes in what the log has up to a position; with `believing`, from tiles as far as they were signed for.
+    fn grow(&self, head: u64, believing: bool) -> Result<(), EvidenceError> {
+        let signed = self.before.as_ref().filter(|_| believing).map_or(0, |signed| signed.size.min(head));
+        while self.size() < head {
+            let size = self.size();
+            if size + 1 < self.source.first() || size + TILE_WIDTH <= signed {
+                self.push_dropped(size)?;
+                continue;
+            }
+            let leaves = self.leaf_hashes(size + 1, CHUNK.min(head - size))?;
+            if leaves.is_empty() {
+                break;
+            }
+            leaves.into_iter().try_for_each(|leaf| self.push(leaf))?;
+        }
+        Ok(())
+    }
+
     /// Entries that were dropped live on in their tile: it was made durable before.
     fn push_dropped(&self, size: u64) -> Result<(), EvidenceError> {
         let (n, within) = (size / TILE_WIDTH, (size % TILE_WIDTH) as usize);
         let tile = self.folder.full(n).ok().filter(|tile| tile.len() == TILE_WIDTH as usize * HASH_BYTES);
-        let tile = tile.ok_or(EvidenceError::LostTile { n }).inspect_err(|lost| self.raise(lost))?;
+        let tile = tile.ok_or(EvidenceError::LostTile { n })?;
         let (hashes, _) = tile.as_chunks::<HASH_BYTES>();
         hashes[within..].iter().try_for_each(|hash| self.push(Hash(*hash)))
     }
@@ -236,9 +274,7 @@ impl Evidence {
         if let Some(signed) = self.before.as_ref().filter(|signed| signed.size == tree.size())
             && signed.root != tree.root()
         {
-            let altered = EvidenceError::Altered { signed: signed.size };
-            self.raise(&altered);
-            return Err(altered);
+            return Err(EvidenceError::Altered { signed: signed.size });
         }
         match full {
             Some((n, tile)) => self.folder.put(&tree, n, &tile),
@@ -283,6 +319,11 @@ impl Evidence {
             self.folder.put_edge(&tree)?;
         }
         self.folder.put_checkpoint(&newest.note)
+    }
+
+    #[cfg(test)]
+    pub(super) fn keep_for_tests(&self) {
+        self.keep().expect("the folder of the test can be written");
     }
 
     /// A resource of the log, as it is served; `None` when the log has it not.
@@ -355,6 +396,22 @@ impl Evidence {
         Ok(Some((hashes, self.sign(size, root)?)))
     }
 
+    /// For each earlier size the proof that the log goes on from it, all to one checkpoint. A size that the log never had, such
+    /// as 0 or a larger one, is answered as 0 with no proof.
+    pub(super) fn prove_prefixes(&self, sizes: &[u64]) -> Result<(Signed, Vec<(u64, Vec<Hash>)>), EvidenceError> {
+        let proved = self.with_tiles(|tree| {
+            let one = |size: &u64| match *size {
+                size if size == tree.size() => Ok((size, Vec::new())),
+                size if size > 0 && size < tree.size() => Ok((size, tree.prove_prefix(size, &self.folder)?)),
+                _ => Ok((0, Vec::new())),
+            };
+            let proofs: Result<Vec<_>, TreeError> = sizes.iter().map(one).collect();
+            Ok((proofs?, tree.size(), tree.root()))
+        });
+        let (proofs, size, root) = proved?;
+        Ok((self.sign(size, root)?, proofs))
+    }
+
     /// Asks the tree; a tile on disk that is missing or is not the tree's is made again from the journal.
     fn with_tiles<T>(&self, ask: impl Fn(&Tree) -> Result<T, TreeError>) -> Result<T, EvidenceError> {
         let tree = self.tree.read().unwrap_or_else(PoisonError::into_inner);
@@ -405,4 +462,11 @@ mod audit_tests;
 #[cfg(test)]
 mod interop_tests;
 #[cfg(test)]
+mod state_tests;
+#[cfg(test)]
 mod tests;
+/// What tests elsewhere begin with.
+#[cfg(test)]
+pub(super) mod testing {
+    pub(in crate::server) use super::tests::House;
+}

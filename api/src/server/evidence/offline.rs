@@ -32,6 +32,9 @@ pub enum OfflineError {
     /// Its key can't be used.
     #[error(transparent)]
     Seal(#[from] SealError),
+    /// The state log is no log on disk.
+    #[error("the state log is made from the config log at each start: verify that one, or this one over HTTP")]
+    Derived,
     /// There is no log.
     #[error("there is no log in {0}: name the data folder of mcpd or mcpctl up")]
     NoLog(PathBuf),
@@ -89,6 +92,7 @@ pub fn verify(data: &Path, log: LogName, deep: bool) -> Result<Verified, Offline
     match log {
         LogName::Config => verify_config(data, deep),
         LogName::Audit => verify_audit(data, deep),
+        LogName::State => Err(OfflineError::Derived),
     }
 }
 
@@ -273,6 +277,7 @@ pub fn repair(data: &Path, log: LogName) -> Result<Repaired, OfflineError> {
     let records = match log {
         LogName::Config => repair_config(data, &before)?,
         LogName::Audit => repair_audit(data)?,
+        LogName::State => return Err(OfflineError::Derived),
     };
     Ok(Repaired { repaired: before.repairable, records })
 }
@@ -302,7 +307,11 @@ fn level(evidence: &Evidence, head: u64) -> Result<u64, OfflineError> {
 }
 
 pub(super) fn log_folder(data: &Path, log: LogName) -> Result<PathBuf, OfflineError> {
-    let folder = data.join(if log == LogName::Config { "log" } else { "audit" });
+    let folder = data.join(match log {
+        LogName::Config => "log",
+        LogName::Audit => "audit",
+        LogName::State => return Err(OfflineError::Derived),
+    });
     if folder.is_dir() { Ok(folder) } else { Err(OfflineError::NoLog(data.to_owned())) }
 }
 

@@ -17,14 +17,14 @@ use crate::server::snapshot::{Snapshots, this_program};
 use crate::server::start::past::Past;
 
 /// A data folder with a log, and the past that it holds.
-pub(super) struct House {
+pub(in crate::server) struct House {
     data: TempDir,
     past: Past,
     log: Option<DurableLog>,
 }
 
 impl House {
-    pub(super) fn with(events: u64) -> Self {
+    pub(in crate::server) fn with(events: u64) -> Self {
         let data = tempfile::tempdir().unwrap();
         let log = DurableLog::open(&data.path().join("log"), OpenOptions::default(), &mut |_| Ok(())).unwrap();
         let mut house = Self { data, past: Past::default(), log: Some(log) };
@@ -33,7 +33,7 @@ impl House {
     }
 
     /// Other events than those of [`House::with`].
-    pub(super) fn forged(events: u64) -> Self {
+    pub(in crate::server) fn forged(events: u64) -> Self {
         let mut house = Self::with(0);
         let first = house.past.apply(Kind::Server, json!({"name": "forged", "command": ["npx"]}));
         house.log.as_mut().unwrap().append(&first).unwrap();
@@ -45,7 +45,7 @@ impl House {
         self.log = Some(DurableLog::open(&self.path().join("log"), OpenOptions::default(), &mut |_| Ok(())).unwrap());
     }
 
-    pub(super) fn append(&mut self, events: u64) {
+    pub(in crate::server) fn append(&mut self, events: u64) {
         let mut batch = Vec::new();
         for _ in 0..events {
             let event = self.past.state.seq().0;
@@ -56,7 +56,34 @@ impl House {
         self.log.as_mut().unwrap().append(&batch).unwrap();
     }
 
-    pub(super) fn path(&self) -> PathBuf {
+    pub(super) fn apply(&mut self, kind: Kind, fields: serde_json::Value) {
+        let batch = self.past.apply(kind, fields);
+        self.log.as_mut().unwrap().append(&batch).unwrap();
+    }
+
+    pub(super) const fn state(&self) -> &State {
+        &self.past.state
+    }
+
+    pub(super) fn reader(&self) -> Arc<dyn LogReader> {
+        self.log.as_ref().unwrap().reader()
+    }
+
+    pub(super) fn state_evidence(&self) -> Evidence {
+        let config = key::open(&self.path(), LogName::Config, None).unwrap();
+        let published = Published::new(self.past.state.clone());
+        Evidence::open_state(&self.path(), config.key(), self.reader(), published).unwrap()
+    }
+
+    /// The state log, level with the log of events, and on disk.
+    pub(super) fn level_state(&self) -> Evidence {
+        let evidence = self.state_evidence();
+        evidence.catch_up(self.past.state.seq().0).unwrap();
+        evidence.keep().unwrap();
+        evidence
+    }
+
+    pub(in crate::server) fn path(&self) -> PathBuf {
         self.data.path().to_owned()
     }
 
@@ -65,7 +92,7 @@ impl House {
     }
 
     /// The evidence, level with the log, and on disk.
-    pub(super) fn level(&self) -> Evidence {
+    pub(in crate::server) fn level(&self) -> Evidence {
         let evidence = self.evidence().unwrap();
         evidence.catch_up(self.past.state.seq().0).unwrap();
         evidence.keep().unwrap();
@@ -79,7 +106,7 @@ impl House {
         evidence
     }
 
-    pub(super) fn close(&mut self) {
+    pub(in crate::server) fn close(&mut self) {
         self.log = None;
     }
 
@@ -94,7 +121,7 @@ fn every_event_is_proved_and_another_is_not() {
     let evidence = house.level();
     for seq in [1, 2, 255, 256, 257, 512, 600] {
         let (event, proof) = evidence.prove(Seq(seq)).unwrap().unwrap();
-        let archive = proof_file::write(&event, "{}", &proof, evidence.key());
+        let archive = proof_file::write(&event, "{}", &proof, evidence.key(), proof_file::Beside::Nothing);
         let shown = proof_file::verify(&archive, Some(evidence.key())).unwrap();
         assert_eq!((shown.seq, shown.checkpoint.size), (seq, 600));
         let (other, _) = evidence.prove(Seq(seq % 600 + 1)).unwrap().unwrap();

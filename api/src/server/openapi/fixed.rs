@@ -183,7 +183,33 @@ fn running() -> Vec<Operation> {
 }
 
 fn evidence() -> Vec<Operation> {
-    LogName::ALL.into_iter().flat_map(evidence_of).collect()
+    let refused = [ALWAYS, &["400", "404", "410"]].concat();
+    let details = operation(
+        "audit-log-details",
+        "evidence",
+        "What the header of an audit entry commits to: 16 bytes of nonce, then the details; takes run:audit.",
+        vec![in_path("seq", "Position of an audit entry.")],
+        json!({ "description": "Nonce and details.", "content": { "application/octet-stream": { "schema": { "type": "string", "format": "binary" } } } }),
+        &refused,
+    );
+    let mut subject = query(
+        "subject",
+        "string",
+        "Whose: `User:alice@example.com`, `Group:NAME`, `ServiceAccount:NAME`, `McpToken:SHA256`.",
+    );
+    subject["required"] = json!(true);
+    let mut binding = query("grant", "string", "What, as flags write it: `role:edit,resource:servers`.");
+    binding["required"] = json!(true);
+    let grant = operation(
+        "grant-proof",
+        "evidence",
+        "Whether a grant was in force at a point, with the proof; takes run:audit.",
+        vec![subject, binding, super::access::at()],
+        json_answer("The proof.", &shape("GrantProof")),
+        &[ALWAYS, &["400", "422"]].concat(),
+    );
+    let more = [("/log/audit/details/{seq}".to_owned(), "get", details), ("/log/state/grant".to_owned(), "get", grant)];
+    LogName::ALL.into_iter().flat_map(evidence_of).chain(more).collect()
 }
 
 fn evidence_of(log: LogName) -> Vec<Operation> {
@@ -198,6 +224,13 @@ fn evidence_of(log: LogName) -> Vec<Operation> {
     let seq = || vec![in_path("seq", "Seq of an event, or position of an audit entry.")];
     let mut all = vec![
         of("/checkpoint", "checkpoint", "The newest signed checkpoint.", vec![], text("A signed note.", "text/plain")),
+        of(
+            "/witnessed",
+            "witnessed",
+            "The newest checkpoint with the cosignatures that the policy asks for.",
+            vec![],
+            text("A signed note with cosignatures.", "text/plain"),
+        ),
         of("/key", "key", "The public key of the log.", vec![], text("A verifier key of a note.", "text/plain")),
         of(
             "/consistency/{size}",

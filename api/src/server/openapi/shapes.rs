@@ -207,7 +207,11 @@ fn running() -> Vec<(&'static str, Value)> {
         ("instances", many(&shape("Instance"))),
     ]);
     let consistency = object(&[("checkpoint", text()), ("proof", many(&text()))]);
+    let proved_root = object(&[("record", text()), ("proof", text())]);
+    let grant_proof =
+        object(&[("seq", shape("Seq")), ("root", proved_root.clone()), ("next?", proved_root), ("facts", text())]);
     vec![
+        ("GrantProof", grant_proof),
         ("Consistency", consistency),
         ("AuditEntry", object(&entry)),
         ("AuditItem", object(&item)),
