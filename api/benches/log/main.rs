@@ -2,11 +2,12 @@
 //!
 //! `cargo bench -p mcpctl-api --bench log`. The plain file with `fdatasync` is the limit of the machine's disk, measured in
 //! the same rounds as the log. Environment: `BENCH_ROUNDS`, `BENCH_SECONDS` (of one measurement), `BENCH_EVENTS` (of the
-//! rebuild).
+//! rebuild), `BENCH_ENTRIES` (of the audit log), `BENCH_ONLY` (one part: durable, rebuild, decisions, evidence).
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod decisions;
 mod durable;
+mod evidence;
 mod mutations;
 mod past;
 mod rebuild;
@@ -17,9 +18,21 @@ fn main() {
     let rounds: usize = setting("BENCH_ROUNDS", "5").parse().expect("BENCH_ROUNDS is a number");
     let seconds: f64 = setting("BENCH_SECONDS", "1").parse().expect("BENCH_SECONDS is a number");
     let events: u64 = setting("BENCH_EVENTS", "1000000").parse().expect("BENCH_EVENTS is a number");
-    durable::print(rounds, Duration::from_secs_f64(seconds));
-    rebuild::print(events);
-    decisions::print();
+    let entries: u64 = setting("BENCH_ENTRIES", "1000000").parse().expect("BENCH_ENTRIES is a number");
+    let only = setting("BENCH_ONLY", "");
+    let wanted = |part: &str| only.is_empty() || only == part;
+    if wanted("durable") {
+        durable::print(rounds, Duration::from_secs_f64(seconds));
+    }
+    if wanted("rebuild") {
+        rebuild::print(events);
+    }
+    if wanted("decisions") {
+        decisions::print();
+    }
+    if wanted("evidence") {
+        evidence::print(entries);
+    }
 }
 
 fn setting(name: &str, default: &str) -> String {

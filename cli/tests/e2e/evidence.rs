@@ -19,10 +19,30 @@ fn a_log_is_verified_proved_and_refused_for_ever_once_it_is_another() {
     changed[event] ^= 1;
     fs::write(proof, changed).unwrap();
     up.mcpctl(&["audit", "verify", proof]).exits(1);
+    // The first look at the log was audited, so that there is a call to prove.
+    let call = up.place.path("call.tar");
+    let call = call.to_str().unwrap();
+    up.mcpctl(&["audit", "prove", "call", "1", "-o", call]).ok();
+    let shown = up.mcpctl(&["audit", "verify", call]).ok();
+    assert!(shown.said().contains(r#""v":2"#) && shown.said().contains("durationUs"), "{}", shown.said());
+    let mut changed = fs::read(call).unwrap();
+    // The last one: the page for people in front of it proves nothing.
+    let details = changed.windows(10).rposition(|bytes| bytes == b"durationUs").unwrap();
+    changed[details] ^= 1;
+    fs::write(call, changed).unwrap();
+    up.mcpctl(&["audit", "verify", call]).exits(1);
+    up.mcpctl(&["audit", "prove", "call", "999999", "-o", call]).exits(1);
+    up.mcpctl(&["audit", "prove", "call", "x", "-o", call]).exits(2);
+    for log in ["audit", "state"] {
+        let seen = up.mcpctl(&["log", "verify", "--deep", "--log", log, "-o", "json"]).ok().json();
+        assert!(seen["origin"].as_str().unwrap().ends_with(log), "{seen}");
+    }
     let (place, _) = up.stop();
     let data = place.data();
     let data = data.to_str().unwrap();
     place.mcpctl(&["log", "verify", "--deep", "--data-dir", data]).ok();
+    place.mcpctl(&["log", "verify", "--deep", "--log", "audit", "--data-dir", data]).ok();
+    place.mcpctl(&["secret", "rotate-key", "--data-dir", data]).ok();
     let out = place.path("export");
     place.mcpctl(&["log", "export", "--data-dir", data, "-o", out.to_str().unwrap()]).ok();
     assert!(out.join("checkpoint").is_file());

@@ -242,7 +242,9 @@ async fn level_with(app: &App, log: LogName, position: u64) {
         LogName::Config | LogName::State => app.published.load().seq().0,
         LogName::Audit => app.audit.figures().head.0,
     };
-    let behind = || app.evidence_of(log).newest().is_none_or(|newest| newest.checkpoint.size < position);
+    let evidence = app.evidence_of(log);
+    let behind =
+        || evidence.alarm().is_none() && evidence.newest().is_none_or(|newest| newest.checkpoint.size < position);
     let until = tokio::time::Instant::now() + LEVEL_WITHIN;
     while position <= written && behind() && tokio::time::Instant::now() < until {
         tokio::time::sleep(LOOK_AGAIN_AFTER).await;

@@ -71,7 +71,7 @@ impl Source for StateRoots {
         if from > state.seq().0 {
             return Ok(());
         }
-        let known = self.last.lock().take().filter(|(seq, _)| *seq == from - 1);
+        let known = self.last.lock().clone().filter(|(seq, _)| *seq == from - 1);
         let mut tree = known.map_or_else(|| facts_at(&state, from - 1), |(_, tree)| tree);
         let (mut reached, mut failed) = (from - 1, None);
         LogReader::scan(&*self.log, Seq(from), &mut |seq, bytes| {
@@ -89,7 +89,11 @@ impl Source for StateRoots {
                 }
             }
         })?;
-        *self.last.lock() = Some((reached, tree));
+        // A look at the past must not cost the next event the way from the beginning.
+        let mut last = self.last.lock();
+        if last.as_ref().is_none_or(|(seq, _)| *seq < reached) {
+            *last = Some((reached, tree));
+        }
         failed.map_or(Ok(()), |failed| Err(failed.into()))
     }
 }

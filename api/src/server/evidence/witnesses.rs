@@ -125,7 +125,10 @@ impl Witnesses {
     fn read_policy(&self) -> Option<Policy> {
         let read = match std::fs::read_to_string(&self.policy) {
             Ok(text) => Policy::read(&text).map_err(|error| error.to_string()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                *self.known.lock() = Known::default();
+                return None;
+            }
             Err(error) => Err(error.to_string()),
         };
         let why = read.as_ref().err().map(|why| format!("{} can't be used: {why}", self.policy.display()));
@@ -134,7 +137,10 @@ impl Witnesses {
             tracing::error!(%why, "no cosignatures are collected");
         }
         known.unreadable = why;
-        read.ok()
+        let policy = read.ok()?;
+        // Who is no witness any more refuses nothing.
+        known.of.retain(|(_, name), _| policy.witnesses.iter().any(|witness| witness.name == *name));
+        Some(policy)
     }
 
     /// One round for one log: all its witnesses at once, and once more those that saw another size than we thought.
