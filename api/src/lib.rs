@@ -3,6 +3,7 @@ pub mod access_wire;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod cut;
+pub mod http1;
 pub mod lease;
 #[cfg(feature = "client")]
 pub mod local;

@@ -82,6 +82,11 @@ impl Waiting {
         self.0.queue.lock().pop_front()
     }
 
+    /// Whether there is one.
+    pub(crate) fn has_some(&self) -> bool {
+        !self.0.queue.lock().is_empty()
+    }
+
     /// The access by which messages leave, once somebody was admitted.
     pub(crate) fn access(&self) -> Option<&Cut> {
         self.0.access.get()

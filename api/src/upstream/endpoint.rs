@@ -4,12 +4,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Uri};
-use http_body_util::Full;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::{Method, Uri};
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -21,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::exchange::Exchange;
 use super::http_io::Io;
-use super::http_line::{Line, Unsent};
+use super::http_line::{COPY_BYTES_MAX, Line, Unsent};
 use super::{UpstreamError, address_guard};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -38,8 +35,8 @@ pub(super) struct Endpoint {
     server: Arc<str>,
     addresses: Vec<SocketAddr>,
     tls: Option<(TlsConnector, ServerName<'static>)>,
-    /// Host and declared headers; the same with every request.
-    headers: HeaderMap,
+    /// Host and declared headers as they are written; the same with every request.
+    headers: Bytes,
     idle: Mutex<Vec<Line>>,
     places: Arc<Semaphore>,
 }
@@ -66,7 +63,7 @@ impl Endpoint {
             "https" => Some(tls(url).map_err(unavailable)?),
             _ => None,
         };
-        let headers = headers(url, declared).map_err(unavailable)?;
+        let headers = lines(&headers(url, declared).map_err(unavailable)?);
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         Ok(Self { server: server.clone(), addresses, tls, headers, idle: Mutex::default(), places })
     }
@@ -82,41 +79,45 @@ impl Endpoint {
         repeatable: bool,
     ) -> Result<Exchange, Failed> {
         let place = self.places.clone().acquire_owned().await.expect("the semaphore is never closed");
-        let mut request = self.request(&method, uri, own, body.clone());
+        let head = self.head(&method, uri, own, body.len());
         while let Some(mut line) = self.kept().await {
-            match line.send(request).await {
-                Ok((head, body)) => return Ok(Exchange::new(self.clone(), line, place, head, body)),
-                Err(Unsent::Intact(intact)) => request = *intact,
-                Err(Unsent::Perhaps) if repeatable => request = self.request(&method, uri, own, body.clone()),
+            match line.send(head.clone(), &body).await {
+                Ok(head) => return Ok(Exchange::new(self.clone(), line, place, head)),
+                Err(Unsent::Intact) => {}
+                Err(Unsent::Perhaps) if repeatable => {}
                 Err(Unsent::Perhaps) => return Err(Failed::Lost),
             }
         }
         let mut line = self.connect().await.map_err(Failed::Unreachable)?;
-        match line.send(request).await {
-            Ok((head, body)) => Ok(Exchange::new(self.clone(), line, place, head, body)),
+        match line.send(head, &body).await {
+            Ok(head) => Ok(Exchange::new(self.clone(), line, place, head)),
             Err(_) => Err(Failed::Lost),
         }
     }
 
-    fn request(&self, method: &Method, uri: &Uri, own: &HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = method.clone();
-        *request.uri_mut() = uri.clone();
-        let headers = request.headers_mut();
-        headers.reserve(self.headers.len() + own.len());
-        for (name, value) in self.headers.iter().chain(own) {
-            headers.append(name, value.clone());
+    /// The head of a request, with the empty line that ends it, and room for a small body.
+    fn head(&self, method: &Method, uri: &Uri, own: &HeaderMap, body: usize) -> BytesMut {
+        let target = uri.path_and_query().map_or("/", |target| target.as_str());
+        let mut out = BytesMut::with_capacity(384 + target.len() + self.headers.len() + body.min(COPY_BYTES_MAX));
+        for part in [method.as_str(), " ", target, " HTTP/1.1\r\n"] {
+            out.put_slice(part.as_bytes());
         }
-        request
+        out.put_slice(&self.headers);
+        own.iter().for_each(|(name, value)| put_line(&mut out, name, value));
+        if *method == Method::POST {
+            out.put_slice(b"content-length: ");
+            out.put_slice(body.to_string().as_bytes());
+            out.put_slice(b"\r\n");
+        }
+        out.put_slice(b"\r\n");
+        out
     }
 
     /// A kept connection that still lives.
     async fn kept(&self) -> Option<Line> {
         loop {
             let mut line = self.idle.lock().pop()?;
-            // One look at the socket: a server that closed meanwhile has said so.
-            line.advance().await;
-            if line.usable() && line.keep_until > Instant::now() {
+            if line.keep_until > Instant::now() && line.is_quiet().await {
                 return Some(line);
             }
         }
@@ -127,16 +128,7 @@ impl Endpoint {
         match tokio::time::timeout(CONNECT_WITHIN, self.connect_unlimited()).await {
             Err(_) => Err(unavailable("no connection within 5 s: check its url and that it runs")),
             Ok(Err(error)) => Err(unavailable(&refusal(&error))),
-            Ok(Ok(io)) => {
-                let (sender, connection) = http1::Builder::new()
-                    .max_headers(128)
-                    .handshake(TokioIo::new(io))
-                    .await
-                    .map_err(|_| unavailable("the connection could not be set up"))?;
-                let connection = Box::pin(connection);
-                let now = Instant::now();
-                Ok(Line { sender, connection, done: false, keep_until: now, keep_for: IDLE_FOR })
-            }
+            Ok(Ok(io)) => Ok(Line::new(io, IDLE_FOR)),
         }
     }
 
@@ -180,6 +172,19 @@ fn refusal(error: &std::io::Error) -> String {
         std::io::ErrorKind::ConnectionRefused => "the connection was refused: check its url and that it runs".into(),
         std::io::ErrorKind::InvalidData => format!("TLS failed ({error}): check its certificate and the trusted roots"),
         kind => format!("no connection ({kind}): check its url and the network"),
+    }
+}
+
+/// Headers as they are written.
+fn lines(headers: &HeaderMap) -> Bytes {
+    let mut out = BytesMut::new();
+    headers.iter().for_each(|(name, value)| put_line(&mut out, name, value));
+    out.freeze()
+}
+
+fn put_line(out: &mut BytesMut, name: &HeaderName, value: &HeaderValue) {
+    for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+        out.put_slice(part);
     }
 }
 

@@ -140,7 +140,7 @@ impl Shared {
         let id = self.next_id();
         let body = rpc::write_request(id, "initialize", Some(&params), &[]);
         let mut exchange = self.post(&http_headers::post(), body.into(), true).await?;
-        let session = exchange.head.headers.get(http_headers::SESSION).cloned();
+        let session = exchange.head.session.clone();
         let answer = self.answer(id, &mut exchange, &no_sink()).await;
         self.settle(exchange);
         let reply = match answer {

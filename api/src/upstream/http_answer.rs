@@ -25,10 +25,10 @@ impl Shared {
         if status == StatusCode::NOT_FOUND && self.era() == Era::Legacy && self.legacy().id.is_some() {
             return Err(Trouble::SessionLost);
         }
-        if status.is_success() && exchange.is("text/event-stream") {
+        if status.is_success() && exchange.is_events() {
             return self.answer_in_events(id, exchange, sink).await;
         }
-        if exchange.is("application/json") && !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        if exchange.is_json() && !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             let body = exchange.whole().await?;
             match rpc::parse(&body) {
                 // Errors may come without our id when the request was refused before its body was read.
@@ -68,7 +68,7 @@ impl Shared {
             let Some(last) = parser.last_id.clone().filter(|_| self.era() == Era::Legacy) else { break };
             tokio::time::sleep(Duration::from_millis(parser.retry_ms.unwrap_or(1_000).min(30_000))).await;
             let Ok(mut resumed) = http_stream::get(self, Some(&last)).await else { break };
-            if !(resumed.head.status.is_success() && resumed.is("text/event-stream")) {
+            if !(resumed.head.status.is_success() && resumed.is_events()) {
                 break;
             }
             let mut next = SseParser::resuming(Some(last), parser.retry_ms);

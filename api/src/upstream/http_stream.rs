@@ -50,7 +50,7 @@ async fn listen_on(shared: Arc<Shared>) {
             (session, last_event) = (now, None);
         }
         match get_in(&shared, &session, last_event.as_deref()).await {
-            Ok(mut stream) if stream.head.status.is_success() && stream.is("text/event-stream") => {
+            Ok(mut stream) if stream.head.status.is_success() && stream.is_events() => {
                 let mut parser = SseParser::resuming(last_event.take(), None);
                 if read(&shared, &mut stream, &mut parser).await {
                     wait = WAIT_FIRST;

@@ -22,6 +22,7 @@ mod guardian;
 mod handshake;
 mod http;
 mod http_answer;
+mod http_head;
 mod http_headers;
 mod http_io;
 mod http_line;

@@ -84,7 +84,7 @@ async fn connect(
         Failed::Lost => UpstreamError::Gone { server: server.to_string() },
     })?;
     let status = stream.head.status;
-    if !(status.is_success() && stream.is("text/event-stream")) {
+    if !(status.is_success() && stream.is_events()) {
         let hint = "a current server needs `transport: STREAMABLE_HTTP`";
         return Err(unavailable(format!(
             "it answered HTTP {status} and no event stream: check its url and `headers`; {hint}"

@@ -7,8 +7,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::{Frame, SizeHint};
-use mcpctl_api::cut::Cut;
 use tokio::time::{Instant, Sleep};
 
 use crate::exchange::Answered;
@@ -44,29 +42,6 @@ impl Body {
     }
 }
 
-impl hyper::body::Body for Body {
-    type Data = Bytes;
-    type Error = Reset;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Reset>>> {
-        match &mut *self {
-            Self::Pieces(pieces) => Poll::Ready(pieces.pop_front().map(|piece| Ok(Frame::data(piece)))),
-            Self::Events(events) => events.poll(context).map(|next| next.map(|piece| piece.map(Frame::data))),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Pieces(pieces) if pieces.is_empty())
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Pieces(pieces) => SizeHint::with_exact(pieces.iter().map(|piece| piece.len() as u64).sum()),
-            Self::Events(_) => SizeHint::default(),
-        }
-    }
-}
-
 type Handling = Pin<Box<dyn Future<Output = Answered> + Send>>;
 
 /// A request that is being handled. Dropped because its client went away, a modern one is cancelled (that is how its client
@@ -92,12 +67,7 @@ impl Running {
 
     /// The next thing to send. Messages that were made before the answer come before it.
     pub(crate) fn poll_next(&mut self, answer: &mut Option<Answered>, context: &mut Context<'_>) -> Poll<Next> {
-        if let Some(handling) = &mut self.handling
-            && let Poll::Ready(answered) = handling.as_mut().poll(context)
-        {
-            self.handling = None;
-            *answer = Some(answered);
-        }
+        self.poll_handling(answer, context);
         if answer.as_ref().is_some_and(|answered| answered.cut) {
             return Poll::Ready(Next::Answer(answer.take().expect("it is there")));
         }
@@ -106,6 +76,21 @@ impl Running {
             (Poll::Pending, true) => Poll::Pending,
             (Poll::Pending, false) => Poll::Ready(Next::Answer(answer.take().unwrap_or_default())),
         }
+    }
+}
+
+impl Running {
+    fn poll_handling(&mut self, answer: &mut Option<Answered>, context: &mut Context<'_>) {
+        if let Some(handling) = &mut self.handling
+            && let Poll::Ready(answered) = handling.as_mut().poll(context)
+        {
+            self.handling = None;
+            *answer = Some(answered);
+        }
+    }
+
+    fn has_waiting(&self) -> bool {
+        self.waiting.has_some()
     }
 }
 
@@ -136,11 +121,6 @@ impl Events {
         events
     }
 
-    /// The access that it belongs to.
-    pub(crate) fn access(&self) -> Option<&Cut> {
-        self.running.waiting.access()
-    }
-
     fn push(&mut self, message: Message) {
         self.pieces.push_back(Bytes::from_static(b"event: message\ndata: "));
         let pieces = message.on_one_line().pieces;
@@ -148,7 +128,19 @@ impl Events {
         self.pieces.push_back(Bytes::from_static(b"\n\n"));
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Reset>>> {
+    /// Whether something is there to be sent without waiting.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.pieces.is_empty() || self.running.has_waiting()
+    }
+
+    /// Whether the access has ended. To be asked where there is no room for events: that must be heard all the same.
+    pub(crate) fn poll_cut(&mut self, context: &mut Context<'_>) -> bool {
+        self.running.poll_handling(&mut self.answer, context);
+        self.answer.as_ref().is_some_and(|answered| answered.cut)
+    }
+
+    /// The next piece to send.
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Reset>>> {
         loop {
             if let Some(piece) = self.pieces.pop_front() {
                 self.quiet.as_mut().reset(Instant::now() + KEEP_ALIVE);

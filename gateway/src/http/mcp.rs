@@ -1,16 +1,16 @@
 //! The endpoint of a project: POST of a message, GET of a stream, DELETE of a session.
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
 use mcpctl_api::plane::CallerBearer;
 
-use super::body::{Body, Events, Next, Running};
+use super::body::{Body, Events, Running};
 use super::guard::{accepts, is_json, is_param, passes};
-use super::route::{not_allowed, refuse_of, with_status};
+use super::route::{Step, not_allowed, refuse_of, with_status};
+use super::wire::{NoBody, Wire};
 use crate::dialect::MODERN;
 use crate::exchange::{Answered, Arrival, Way};
 use crate::gateway::Gateway;
@@ -24,57 +24,49 @@ const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Answers a request with a token of the right shape.
+/// Answers a request with a token of the right shape, or begins it.
 pub(super) async fn answer(
-    gateway: Arc<Gateway>,
-    request: Request<Incoming>,
-    project: String,
+    gateway: &Arc<Gateway>,
+    request: &Parts,
+    wire: &mut Wire,
+    project: &str,
     token: String,
-) -> Response<Body> {
+) -> Step {
     let bearer = CallerBearer::new(token);
-    match *request.method() {
-        Method::POST => post(gateway, request, project, bearer).await,
-        Method::GET | Method::DELETE => of_session(gateway, request, project, bearer).await,
-        _ => not_allowed("POST, GET, DELETE"),
+    match request.method {
+        Method::POST => post(gateway, &request.headers, wire, project, bearer).await,
+        Method::GET | Method::DELETE => of_session(gateway, request, project, bearer).await.into(),
+        _ => not_allowed("POST, GET, DELETE").into(),
     }
 }
 
 async fn post(
-    gateway: Arc<Gateway>,
-    request: Request<Incoming>,
-    project: String,
+    gateway: &Arc<Gateway>,
+    headers: &HeaderMap,
+    wire: &mut Wire,
+    project: &str,
     bearer: CallerBearer,
-) -> Response<Body> {
-    let (head, body) = request.into_parts();
-    let read = match check_post(&head.headers, &gateway) {
-        Ok(()) => read(body, &gateway).await,
+) -> Step {
+    let read = match check_post(headers, gateway) {
+        Ok(()) => read(wire, gateway).await,
         Err(error) => Err(error),
     };
     let body = match read {
         Ok(body) => body,
-        Err(error) => return refuse_of(&gateway, &Method::POST, &project, &error).await,
+        Err(error) => return refuse_of(gateway, &Method::POST, project, &error).await.into(),
     };
     let way = Way::Http {
-        mirrored: mirrored(&head.headers),
-        session: given(&head.headers, &SESSION).as_deref().map(str::to_owned),
-        pass: passed(&head.headers),
+        mirrored: mirrored(headers),
+        session: given(headers, &SESSION).as_deref().map(str::to_owned),
+        pass: passed(headers),
     };
     let (outlet, waiting) = outlet();
-    let handling = gateway.clone().handle(Arrival { bearer, project, body, way }, outlet);
-    begin(Running::new(gateway, waiting, Box::pin(handling))).await
+    let arrival = Arrival { bearer, project: project.to_owned(), body, way };
+    let handling = gateway.clone().handle(arrival, outlet);
+    Step::Run(Running::new(gateway.clone(), waiting, Box::pin(handling)))
 }
 
-/// One message as JSON where nothing comes before it, else a stream.
-async fn begin(mut running: Running) -> Response<Body> {
-    let mut answer = None;
-    let next = std::future::poll_fn(|context| running.poll_next(&mut answer, context)).await;
-    match next {
-        Next::Answer(answered) => whole(answered),
-        Next::Message(first) => events(Events::new(running, Some(first), answer)),
-    }
-}
-
-fn whole(answered: Answered) -> Response<Body> {
+pub(super) fn whole(answered: Answered) -> Response<Body> {
     let Some(message) = answered.message else {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::from_u16(answered.status).unwrap_or(StatusCode::ACCEPTED);
@@ -88,10 +80,8 @@ fn whole(answered: Answered) -> Response<Body> {
     response
 }
 
-fn events(events: Box<Events>) -> Response<Body> {
-    let access = events.access().cloned();
+pub(super) fn events(events: Box<Events>) -> Response<Body> {
     let mut response = Response::new(Body::Events(events));
-    access.map(|cut| response.extensions_mut().insert(cut));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -100,32 +90,26 @@ fn events(events: Box<Events>) -> Response<Body> {
 }
 
 /// Sessions have a stream and an end; the modern era has neither.
-async fn of_session(
-    gateway: Arc<Gateway>,
-    request: Request<Incoming>,
-    project: String,
-    bearer: CallerBearer,
-) -> Response<Body> {
-    let headers = request.headers();
-    let deletes = request.method() == Method::DELETE;
+async fn of_session(gateway: &Arc<Gateway>, request: &Parts, project: &str, bearer: CallerBearer) -> Response<Body> {
+    let headers = &request.headers;
     let (Given::Once(session), true) = (given(headers, &SESSION), given(headers, &VERSION).as_deref() != Some(MODERN))
     else {
         return not_allowed("POST");
     };
-    if deletes {
-        let answered = gateway.close_session(&bearer, &project, &session).await;
+    if request.method == Method::DELETE {
+        let answered = gateway.close_session(&bearer, project, &session).await;
         return whole(answered);
     }
     if !accepts(headers, &["text/event-stream"]) {
         let error = RpcError::of_status(406, "the stream is text/event-stream: accept it");
-        return refuse_of(&gateway, &Method::GET, &project, &error).await;
+        return refuse_of(gateway, &Method::GET, project, &error).await;
     }
     let (outlet, waiting) = outlet();
-    match gateway.open_stream(&bearer, &project, &session, outlet).await {
+    match gateway.open_stream(&bearer, project, &session, outlet).await {
         Ok((context, open)) => {
             context.outlet.by_access(&context.admission.cut);
             let streaming = Box::pin(async move { context.stream_all(Some(open)).await });
-            events(Events::new(Running::new(gateway, waiting, streaming), None, None))
+            events(Events::new(Running::new(gateway.clone(), waiting, streaming), None, None))
         }
         Err(answered) => whole(answered),
     }
@@ -149,28 +133,14 @@ fn too_large(gateway: &Gateway) -> RpcError {
     RpcError::of_status(413, format!("the body is larger than {} bytes", gateway.options.body_bytes_max))
 }
 
-/// Reads the body, within its limits. Most come in one piece, which is then not copied.
-async fn read(mut body: Incoming, gateway: &Gateway) -> Result<Bytes, RpcError> {
-    let reading = async {
-        let mut first = Bytes::new();
-        let mut all = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| RpcError::of_status(400, "the body ended early"))?;
-            let Ok(piece) = frame.into_data() else { continue };
-            if first.len() + all.len() + piece.len() > gateway.options.body_bytes_max {
-                return Err(too_large(gateway));
-            }
-            if first.is_empty() && all.is_empty() {
-                first = piece;
-            } else {
-                all.extend_from_slice(&std::mem::take(&mut first));
-                all.extend_from_slice(&piece);
-            }
-        }
-        Ok(if all.is_empty() { first } else { all.freeze() })
-    };
-    let read = tokio::time::timeout(gateway.options.body_read, reading).await;
-    read.unwrap_or_else(|_| Err(RpcError::of_status(408, "the body took too long")))
+/// Reads the body, within its limits.
+async fn read(wire: &mut Wire, gateway: &Gateway) -> Result<Bytes, RpcError> {
+    let read = wire.body(gateway.options.body_bytes_max, gateway.options.body_read).await;
+    read.map_err(|why| match why {
+        NoBody::TooLarge => too_large(gateway),
+        NoBody::Late => RpcError::of_status(408, "the body took too long"),
+        NoBody::Broken => RpcError::of_status(400, "the body ended early"),
+    })
 }
 
 fn given(headers: &HeaderMap, name: &HeaderName) -> Given {

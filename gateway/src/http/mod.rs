@@ -1,18 +1,17 @@
-//! The HTTP face: raw hyper, one task per connection, bounded in every direction.
+//! The HTTP face: one task per connection, bounded in every direction.
 mod body;
+mod connection;
 mod guard;
+mod head;
 mod mcp;
-mod overdue;
+mod respond;
 mod route;
+mod wire;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use mcpctl_api::cut::Cut;
 use mcpctl_api::plane::Plane;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -21,14 +20,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::gateway::Gateway;
 use crate::options::Options;
-use body::Reset;
+use connection::Connection;
 use guard::Guard;
-use overdue::Carried;
 
-/// Largest head of a request, in bytes.
-const HEAD_BYTES_MAX: usize = 64 << 10;
-/// Most headers of a request.
-const HEADERS_MAX: usize = 100;
 /// Wait after a connection could not be accepted, such as for want of descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
@@ -51,7 +45,10 @@ pub async fn serve(
     let kill = CancellationToken::new();
     while let Some((stream, place)) = accept(&listener, &places, &stop).await {
         let one = Connection { gateway: gateway.clone(), guard: guard.clone(), kill: kill.clone() };
-        connections.spawn(one.serve(stream, place));
+        connections.spawn(async move {
+            one.serve(stream).await;
+            drop(place);
+        });
     }
     drop(listener);
     connections.close();
@@ -87,52 +84,5 @@ async fn accept(
                 tokio::time::sleep(ACCEPT_AGAIN).await;
             }
         }
-    }
-}
-
-struct Connection {
-    gateway: Arc<Gateway>,
-    guard: Arc<Guard>,
-    kill: CancellationToken,
-}
-
-impl Connection {
-    async fn serve(self, stream: TcpStream, _place: OwnedSemaphorePermit) {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "the connection was gone at once");
-            return;
-        }
-        self.gateway.metrics.connections.inc();
-        let (gateway, guard) = (self.gateway.clone(), self.guard.clone());
-        let carried = Carried::new();
-        let carries = carried.clone();
-        let service = service_fn(move |request| {
-            let (gateway, guard, carries) = (gateway.clone(), guard.clone(), carries.clone());
-            async move {
-                let response = route::answer(gateway, guard, request).await?;
-                carries.carry(response.extensions().get::<Cut>().cloned());
-                Ok::<_, Reset>(response)
-            }
-        });
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(self.gateway.options.header_read);
-        http.max_header_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
-        let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
-        let stop = &self.gateway.stop;
-        let served = tokio::select! {
-            served = connection.as_mut() => served,
-            () = carried.overdue() => Ok(()),
-            () = stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    served = connection => served,
-                    () = self.kill.cancelled() => Ok(()),
-                }
-            }
-        };
-        if let Err(error) = served {
-            tracing::debug!(%error, "a connection ended early");
-        }
-        self.gateway.metrics.connections.dec();
     }
 }

@@ -3,13 +3,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
 use mcpctl_api::plane::Denial;
 
-use super::body::{Body, Reset};
+use super::body::{Body, Running};
 use super::guard::{Bearer, Guard, bearer};
 use super::mcp;
+use super::wire::Wire;
 use crate::audit::{Opened, now};
 use crate::exchange::of_denial;
 use crate::gateway::Gateway;
@@ -21,35 +22,41 @@ pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json"
 /// Seq of the newest state that the gateway knows.
 const REVISION: HeaderName = HeaderName::from_static("mcpctl-revision");
 
-/// Answers a request. Errors reset the connection.
-pub(super) async fn answer(
-    gateway: Arc<Gateway>,
-    guard: Arc<Guard>,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Reset> {
-    let path = request.uri().path();
-    if !guard.takes_host(request.uri(), request.headers()) {
+/// What is to be done about a request.
+pub(super) enum Step {
+    /// It is answered.
+    Done(Response<Body>),
+    /// It runs.
+    Run(Running),
+}
+
+impl From<Response<Body>> for Step {
+    fn from(response: Response<Body>) -> Self {
+        Self::Done(response)
+    }
+}
+
+/// Looks at a request, reads its body if it comes to that, and answers it or begins it.
+pub(super) async fn answer(gateway: &Arc<Gateway>, guard: &Guard, request: &Parts, wire: &mut Wire) -> Step {
+    if !guard.takes_host(&request.uri, &request.headers) {
         let words = "the request came under a name that this listener does not have: use http://localhost or start it with --allow-host";
-        return Ok(refuse(&gateway, &request, &RpcError::of_status(403, words)).await);
+        return refuse(gateway, request, &RpcError::of_status(403, words)).await.into();
     }
-    if !guard.takes_origin(request.headers()) {
+    if !guard.takes_origin(&request.headers) {
         let words = "pages of this origin may not use the gateway: start it with --allow-origin if they should";
-        return Ok(refuse(&gateway, &request, &RpcError::of_status(403, words)).await);
+        return refuse(gateway, request, &RpcError::of_status(403, words)).await.into();
     }
-    if let Some(project) = project(path) {
-        let project = project.to_owned();
-        return Ok(match bearer(request.headers()) {
-            Bearer::Token(token) => {
-                let token = token.to_owned();
-                mcp::answer(gateway, request, project, token).await
-            }
-            Bearer::Missing => refuse(&gateway, &request, &not_a_token("there is no bearer token")).await,
-            Bearer::NotAToken => {
-                refuse(&gateway, &request, &not_a_token("the bearer is not a project token (mcpctl_pat_…)")).await
-            }
-        });
+    let Some(project) = project(request.uri.path()) else {
+        return plain(gateway, &request.method, request.uri.path()).into();
+    };
+    match bearer(&request.headers) {
+        Bearer::Token(token) => mcp::answer(gateway, request, wire, project, token.to_owned()).await,
+        Bearer::Missing => refuse(gateway, request, &not_a_token("there is no bearer token")).await.into(),
+        Bearer::NotAToken => {
+            let words = "the bearer is not a project token (mcpctl_pat_…)";
+            refuse(gateway, request, &not_a_token(words)).await.into()
+        }
     }
-    Ok(plain(&gateway, request.method(), path))
 }
 
 /// The project of `/projects/<name>/mcp`.
@@ -133,9 +140,9 @@ pub(super) fn with_status(status: u16, message: Message) -> Response<Body> {
 
 /// Refuses a request that nobody is asked about, and leaves a line of it. Anybody can send such requests, so the lines of
 /// one second are bounded; the next line says how many there were.
-pub(super) async fn refuse(gateway: &Arc<Gateway>, request: &Request<Incoming>, error: &RpcError) -> Response<Body> {
-    let name = project(request.uri().path()).unwrap_or_default();
-    refuse_of(gateway, request.method(), name, error).await
+pub(super) async fn refuse(gateway: &Arc<Gateway>, request: &Parts, error: &RpcError) -> Response<Body> {
+    let name = project(request.uri.path()).unwrap_or_default();
+    refuse_of(gateway, &request.method, name, error).await
 }
 
 /// See [`refuse`].

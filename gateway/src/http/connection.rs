@@ -1,0 +1,100 @@
+//! One connection of a client: request after request until one of them is the last.
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use http::{Method, Response, StatusCode};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use super::body::{Body, Next, Running};
+use super::guard::Guard;
+use super::head::Head;
+use super::mcp;
+use super::respond::{After, Manner};
+use super::route::{self, Step};
+use super::wire::{NoHead, Wire};
+use crate::gateway::Gateway;
+
+/// What a connection is served with.
+pub(super) struct Connection {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) guard: Arc<Guard>,
+    /// The drain limit is over.
+    pub(super) kill: CancellationToken,
+}
+
+impl Connection {
+    /// Serves it to its end.
+    pub(super) async fn serve(self, stream: TcpStream) {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "the connection was gone at once");
+            return;
+        }
+        self.gateway.metrics.connections.inc();
+        tokio::select! {
+            biased;
+            () = self.kill.cancelled() => {}
+            () = self.requests(Wire::new(stream)) => {}
+        }
+        self.gateway.metrics.connections.dec();
+    }
+
+    async fn requests(&self, mut wire: Wire) {
+        loop {
+            let head = tokio::select! {
+                biased;
+                () = self.gateway.stop.cancelled() => return,
+                head = wire.head(self.gateway.options.header_read) => head,
+            };
+            match head {
+                Ok(head) => match self.request(&mut wire, head).await {
+                    After::Next => {}
+                    After::Close => return,
+                    After::Reset => return wire.reset(),
+                },
+                Err(NoHead::Over) => return,
+                Err(NoHead::Refused(status)) => {
+                    let mut response = Response::new(Body::empty());
+                    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+                    wire.respond(response, Manner { old: false, head_only: false, last: true }).await;
+                    return wire.drain().await;
+                }
+            }
+        }
+    }
+
+    async fn request(&self, wire: &mut Wire, head: Head) -> After {
+        let step = route::answer(&self.gateway, &self.guard, &head.parts, wire).await;
+        let response = match step {
+            Step::Done(response) => response,
+            Step::Run(running) => match begin(wire, running).await {
+                Some(response) => response,
+                None => return After::Close,
+            },
+        };
+        let unread = !wire.is_read();
+        let last = head.last || unread || self.gateway.stop.is_cancelled();
+        let manner = Manner { old: head.old, head_only: head.parts.method == Method::HEAD, last };
+        let after = wire.respond(response, manner).await;
+        if unread && after == After::Close {
+            wire.drain().await;
+        }
+        after
+    }
+}
+
+/// One message as JSON where nothing comes before it, else a stream. `None`: the client has gone before there was either,
+/// and what ran for it is given up or goes on alone, as its era has it.
+async fn begin(wire: &mut Wire, mut running: Running) -> Option<Response<Body>> {
+    let mut answer = None;
+    let next = poll_fn(|cx| match running.poll_next(&mut answer, cx) {
+        Poll::Ready(next) => Poll::Ready(Some(next)),
+        Poll::Pending => wire.poll_gone(cx).map(|()| None),
+    })
+    .await?;
+    Some(match next {
+        Next::Answer(answered) => mcp::whole(answered),
+        Next::Message(first) => mcp::events(super::body::Events::new(running, Some(first), answer)),
+    })
+}
