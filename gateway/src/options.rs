@@ -1,11 +1,16 @@
 //! Limits and settings of a gateway; every default is meant for one machine with a few hundred agents.
 use std::time::Duration;
 
+/// Threads that serve connections where nobody says how many: more bring nothing before the servers behind are the limit.
+const LANES_MAX: usize = 8;
+
 /// Limits and settings of a gateway.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Largest body of a request, in bytes. What is larger is answered with 413.
     pub body_bytes_max: usize,
+    /// Threads that serve connections, each its own; 0 is taken for 1.
+    pub lanes: usize,
     /// Connections served at once; further ones wait in the system's queue.
     pub connections_max: usize,
     /// How long the head of a request may take, and how long a kept connection may idle.
@@ -37,6 +42,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             body_bytes_max: 4 << 20,
+            lanes: std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(LANES_MAX),
             connections_max: 2048,
             header_read: Duration::from_secs(60),
             body_read: Duration::from_secs(30),

@@ -9,6 +9,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri};
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
+use tokio::runtime;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
@@ -116,11 +117,19 @@ impl Endpoint {
     /// A kept connection that still lives.
     async fn kept(&self) -> Option<Line> {
         loop {
-            let mut line = self.idle.lock().pop()?;
+            let mut line = self.pop()?;
             if line.keep_until > Instant::now() && line.is_quiet().await {
                 return Some(line);
             }
         }
+    }
+
+    /// The connection of this runtime that was used last.
+    fn pop(&self) -> Option<Line> {
+        let here = runtime::Handle::current().id();
+        let mut idle = self.idle.lock();
+        let place = idle.iter().rposition(|line| line.is_of(here))?;
+        Some(idle.remove(place))
     }
 
     async fn connect(&self) -> Result<Line, UpstreamError> {
@@ -156,6 +165,10 @@ impl Endpoint {
     pub(super) fn keep(&self, mut line: Line) {
         line.keep_until = Instant::now() + line.keep_for;
         let mut idle = self.idle.lock();
+        if idle.len() >= IDLE_MAX {
+            let now = Instant::now();
+            idle.retain(|line| line.keep_until > now);
+        }
         if idle.len() < IDLE_MAX {
             idle.push(line);
         }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime;
 
 use super::http_head::{HEAD_BYTES_MAX, Head, Read, read_head};
 use super::http_io::Io;
@@ -28,6 +29,8 @@ pub(super) struct Line {
     io: Io,
     input: BytesMut,
     left: Left,
+    /// The runtime whose reactor watches the connection: to be used elsewhere costs a hop between threads with each event.
+    home: runtime::Id,
     /// After this answer the connection can't be used again.
     last: bool,
     pub(super) keep_until: Instant,
@@ -46,7 +49,13 @@ pub(super) enum Unsent {
 impl Line {
     pub(super) fn new(io: Io, keep_for: Duration) -> Self {
         let input = BytesMut::with_capacity(READ_BYTES);
-        Self { io, input, left: Left::Nothing, last: false, keep_until: Instant::now(), keep_for }
+        let home = runtime::Handle::current().id();
+        Self { io, input, left: Left::Nothing, home, last: false, keep_until: Instant::now(), keep_for }
+    }
+
+    /// Whether it is at home in this runtime.
+    pub(super) fn is_of(&self, runtime: runtime::Id) -> bool {
+        self.home == runtime
     }
 
     /// Whether the next request can be sent: the answer was read to its end, and nothing followed it.

@@ -1,8 +1,9 @@
-//! The HTTP face: one task per connection, bounded in every direction.
+//! The HTTP face: one task per connection, on one of a few threads, bounded in every direction.
 mod body;
 mod connection;
 mod guard;
 mod head;
+mod lanes;
 mod mcp;
 mod respond;
 mod route;
@@ -16,12 +17,12 @@ use mcpctl_api::plane::Plane;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::gateway::Gateway;
 use crate::options::Options;
 use connection::Connection;
 use guard::Guard;
+use lanes::Lanes;
 
 /// Wait after a connection could not be accepted, such as for want of descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
@@ -30,7 +31,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 /// drain limit, and what is left is closed.
 ///
 /// # Errors
-/// When the listener is not a listening socket.
+/// When the listener is not a listening socket, or the system gives no threads.
 pub async fn serve(
     listener: TcpListener,
     plane: Arc<dyn Plane>,
@@ -40,17 +41,15 @@ pub async fn serve(
     let guard = Arc::new(Guard::new(listener.local_addr()?.ip(), &options));
     let drain = options.drain;
     let places = Arc::new(Semaphore::new(options.connections_max));
+    let lanes = Lanes::start(options.lanes)?;
     let gateway = Gateway::new(plane, options, stop.child_token());
-    let connections = TaskTracker::new();
     let kill = CancellationToken::new();
     while let Some((stream, place)) = accept(&listener, &places, &stop).await {
-        let one = Connection { gateway: gateway.clone(), guard: guard.clone(), kill: kill.clone() };
-        connections.spawn(async move {
-            one.serve(stream).await;
-            drop(place);
-        });
+        let with = Connection { gateway: gateway.clone(), guard: guard.clone(), kill: kill.clone() };
+        lanes.take(stream, with, place).await;
     }
     drop(listener);
+    let connections = lanes.connections();
     connections.close();
     if tokio::time::timeout(drain, connections.wait()).await.is_err() {
         tracing::warn!(connections = connections.len(), "closed while calls were running: the drain limit is over");
@@ -58,6 +57,7 @@ pub async fn serve(
     kill.cancel();
     connections.wait().await;
     gateway.finish().await;
+    lanes.finish().await;
     Ok(())
 }
 
