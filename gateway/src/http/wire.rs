@@ -24,7 +24,7 @@ const AHEAD_BYTES_MAX: usize = 64 << 10;
 /// How long a client may take nothing of an answer.
 const WRITE_STALLS_MAX: Duration = Duration::from_secs(60);
 /// What is read over of a body that nobody wants, so that its sender reads why; and for how long.
-const DRAIN: (usize, Duration) = (1 << 20, Duration::from_millis(500));
+const DRAIN: (usize, Duration) = (16 << 20, Duration::from_secs(2));
 
 /// A connection of a client.
 pub(super) struct Wire {

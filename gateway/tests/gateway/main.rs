@@ -14,3 +14,4 @@ mod relays;
 mod sessions;
 mod slow_agent;
 mod stdio;
+mod wire;
