@@ -111,7 +111,8 @@ async fn a_head_has_no_body_and_an_old_client_gets_one_answer() {
     assert!(!health.contains("content-length: 0"), "it says what GET would bring: {health}");
     let old = talk(&house, &[b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n"]).await;
     assert!(old.contains("connection: close") && old.contains("\"status\":\"ok\""), "{old}");
-    let nonsense = talk(&house, &[b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 TLS to a port without it\r\n\r\n"]).await;
+    let nonsense =
+        talk(&house, &[b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 TLS to a port without it\r\n\r\n"]).await;
     assert!(nonsense.starts_with("HTTP/1.1 400 "), "{nonsense}");
     let many = format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "a: b\r\n".repeat(200));
     assert!(talk(&house, &[many.as_bytes()]).await.starts_with("HTTP/1.1 431 "));
