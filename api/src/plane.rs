@@ -17,7 +17,7 @@ use crate::upstream::Sessions;
 /// A caller's bearer: a gateway has nothing else to show to the control plane, and it can be shown to nobody else.
 #[derive(Clone)]
 pub struct CallerBearer {
-    raw: Plaintext,
+    raw: Arc<Plaintext>,
     digest: Digest,
 }
 
@@ -26,13 +26,20 @@ impl CallerBearer {
     #[must_use]
     pub fn new(raw: String) -> Self {
         let digest = Digest::sha256(raw.as_bytes());
-        Self { raw: Plaintext::new(raw), digest }
+        Self { raw: Arc::new(Plaintext::new(raw)), digest }
     }
 
     /// SHA-256 of it, by which it is known.
     #[must_use]
     pub const fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// A key that only who has this bearer can make, the same in every gateway: for what a client is to carry to the next
+    /// one. `purpose` keeps keys of different uses apart.
+    #[must_use]
+    pub fn derive_key(&self, purpose: &str) -> [u8; 32] {
+        blake3::derive_key(purpose, self.raw.expose().as_bytes())
     }
 
     /// The text, for the control plane's client only.
@@ -243,7 +250,7 @@ pub struct AuditEntry {
     /// By which rule it was decided: one of access (`rbac`, `own`, `token`, `no-grant`, …) or one of [`rule`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
-    /// What came of it: `ok`, `tool-error`, `error`, `denied`, `timeout`, `cancelled`, `cut`, `unavailable`.
+    /// What came of it: `ok`, `tool-error`, `input-required`, `error`, `denied`, `timeout`, `cancelled`, `cut`, `unavailable`.
     pub outcome: String,
     /// More on the outcome; never an argument or a result.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use mcpctl_api::upstream::{Reply, Session};
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
+use tokio::sync::oneshot;
 
 use crate::json::Members;
 use crate::message::Message;
@@ -14,10 +15,26 @@ use crate::outlet::Outlet;
 /// Questions to one client that may be open at once.
 const OPEN_MAX: usize = 64;
 
+/// Who asked.
+enum Asker {
+    /// A legacy server, under an id of its own.
+    Server { session: Weak<dyn Session>, id: Arc<RawValue> },
+    /// The gateway, in place of a modern server.
+    Gateway(oneshot::Sender<Reply>),
+}
+
+impl Asker {
+    /// Whether anybody still waits for the answer.
+    fn waits(&self) -> bool {
+        match self {
+            Self::Server { session, .. } => session.strong_count() > 0,
+            Self::Gateway(answer) => !answer.is_closed(),
+        }
+    }
+}
+
 struct Question {
-    session: Weak<dyn Session>,
-    /// The server's id for it.
-    id: Arc<RawValue>,
+    asker: Asker,
     /// Where the server wants the progress of the answer to be reported.
     progress: Option<Box<str>>,
     outlet: Outlet,
@@ -40,18 +57,36 @@ impl Asked {
         params: Option<&RawValue>,
         outlet: &Outlet,
     ) -> bool {
-        let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let progress =
             params.and_then(|raw| Members::of(raw).get("_meta")).and_then(|m| Members::of(m).get("progressToken"));
         let progress = progress.map(|token| token.get().into());
+        let question = Question { asker: Asker::Server { session, id }, progress, outlet: outlet.clone() };
+        self.open(question, method, params)
+    }
+
+    /// Puts a question to the client whose answer comes back here. `false` if it can't be put.
+    pub(crate) fn put_here(
+        &self,
+        answer: oneshot::Sender<Reply>,
+        method: &str,
+        params: Option<&RawValue>,
+        outlet: &Outlet,
+    ) -> bool {
+        let question = Question { asker: Asker::Gateway(answer), progress: None, outlet: outlet.clone() };
+        self.open(question, method, params)
+    }
+
+    fn open(&self, question: Question, method: &str, params: Option<&RawValue>) -> bool {
+        let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let outlet = question.outlet.clone();
         {
             let mut open = self.open.lock();
             // Whoever went away answers no more.
-            open.retain(|_, question| question.outlet.is_open() && question.session.strong_count() > 0);
+            open.retain(|_, question| question.outlet.is_open() && question.asker.waits());
             if open.len() >= OPEN_MAX {
                 return false;
             }
-            open.insert(number, Question { session, id, progress, outlet: outlet.clone() });
+            open.insert(number, question);
         }
         let put = outlet.put(Message::request(number, method, params.map(RawValue::get)));
         if !put {
@@ -63,11 +98,17 @@ impl Asked {
     /// Hands the client's answer to the server that asked. An answer to nothing is dropped.
     pub(crate) async fn answer(&self, id: &RawValue, reply: Reply) {
         let question = id.get().parse().ok().and_then(|number: u64| self.open.lock().remove(&number));
-        if let Some(question) = question
-            && let Some(session) = question.session.upgrade()
-            && let Err(error) = session.respond(&question.id, reply).await
-        {
-            tracing::debug!(%error, "the answer of a client came too late");
+        match question.map(|question| question.asker) {
+            Some(Asker::Server { session, id }) => {
+                if let Some(session) = session.upgrade()
+                    && let Err(error) = session.respond(&id, reply).await
+                {
+                    tracing::debug!(%error, "the answer of a client came too late");
+                }
+            }
+            // Whoever asked may have gone meanwhile.
+            Some(Asker::Gateway(answer)) => drop(answer.send(reply)),
+            None => {}
         }
     }
 
@@ -75,7 +116,10 @@ impl Asked {
     pub(crate) fn withdraw(&self, session: &Weak<dyn Session>, params: Option<&RawValue>) {
         let Some(id) = params.and_then(|raw| Members::of(raw).get("requestId")) else { return };
         let mut open = self.open.lock();
-        let same = |question: &Question| question.id.get() == id.get() && Weak::ptr_eq(&question.session, session);
+        let same = |question: &Question| match &question.asker {
+            Asker::Server { session: asking, id: known } => known.get() == id.get() && Weak::ptr_eq(asking, session),
+            Asker::Gateway(_) => false,
+        };
         let Some(number) = open.iter().find(|(_, question)| same(question)).map(|(number, _)| *number) else { return };
         if let Some(question) = open.remove(&number) {
             question
@@ -89,6 +133,9 @@ impl Asked {
         let token = params.and_then(|raw| Members::of(raw).get("progressToken"))?;
         let open = self.open.lock();
         let question = open.values().find(|question| question.progress.as_deref() == Some(token.get()))?;
-        question.session.upgrade()
+        match &question.asker {
+            Asker::Server { session, .. } => session.upgrade(),
+            Asker::Gateway(_) => None,
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use mcpctl_api::plane::ServerView;
-use mcpctl_api::upstream::{Era, Reply, ServerMessage, Session, UpstreamError};
+use mcpctl_api::upstream::{CallSink, Era, Reply, ServerMessage, Session, UpstreamError};
 use serde_json::value::RawValue;
 use tokio::sync::broadcast;
 
@@ -15,10 +15,12 @@ use crate::found::{Found, find};
 use crate::json::{Members, quoted, raw, with_member};
 use crate::left_out::ask_within;
 use crate::link::Link;
-use crate::lists::ListKind;
+use crate::lists::{ListKind, annotated};
 use crate::log_level::is_level;
+use crate::mrtr::{Round, carried, is_input_required, may_ask, to_legacy, to_modern};
+use crate::param_headers::check;
 use crate::resolve::unknown;
-use crate::rpc_error::{INTERNAL, INVALID_PARAMS, RpcError};
+use crate::rpc_error::{HEADER_MISMATCH, INTERNAL, INVALID_PARAMS, RpcError};
 use crate::sink::{CallerSink, LogWish};
 use crate::translate::{is_tool_error, translate};
 
@@ -103,6 +105,9 @@ fn answered(reply: Reply, era: Era, context: &Context, method: &str) -> Done {
     let outcome = match &reply {
         Reply::Error(_) => "error",
         Reply::Result(result) if method == "tools/call" && is_tool_error(result) => "tool-error",
+        Reply::Result(result) if context.dialect.is_modern() && may_ask(method) && is_input_required(result) => {
+            "input-required"
+        }
         Reply::Result(_) => "ok",
     };
     let (reply, status) = translate(reply, era, context.dialect.era, method);
@@ -138,34 +143,100 @@ async fn converse(
     if link.era == Era::Modern && !modern_client && subscribed(context, server, target, &parsed.method) {
         return Ok((Reply::Result(raw("{}".into())), Era::Legacy));
     }
-    let level = wanted_level(context, parsed);
-    match (link.era, modern_client) {
-        (Era::Modern, true) => authorized.offer(parsed.meta.capabilities.map(|raw| raw.get().into())),
-        (Era::Modern, false) => {
-            if let Some(level) = &level {
-                authorized.change_params(|params| Some(with_level(params, level)));
-            }
-        }
-        (Era::Legacy, _) => {
-            if let Some(level) = &level {
-                set_level(context, server, &*session, &link, level).await;
-            }
-        }
+    if let Err(error) = check_param_headers(context, parsed, server, target, &link).await {
+        return Ok((Reply::Error(error.to_raw()), Era::Modern));
     }
-    let logs = log_wish(context, level, link.era);
-    let overheard = (link.era == Era::Legacy && link.logs && logs != LogWish::None).then(|| session.messages());
+    let level = wanted_level(context, parsed);
     let sink = Arc::new(CallerSink {
         context: context.clone(),
         link: link.clone(),
         session: Arc::downgrade(&session),
         progress: parsed.meta.progress_token.map(|token| token.get().into()),
-        logs,
+        logs: log_wish(context, level.clone(), link.era),
     });
-    let reply = match overheard {
-        None => send(authorized, &*session, sink).await?,
-        Some(messages) => send_overhearing(authorized, &*session, sink, messages).await?,
+    let reply = match (link.era, modern_client) {
+        (Era::Modern, true) => {
+            authorized.offer(parsed.meta.capabilities.map(|raw| raw.get().into()));
+            match carried::open(context, server, parsed, &mut authorized) {
+                Err(rejected) => rejected,
+                Ok(()) => carried::seal(context, server, parsed, send(authorized, &*session, sink).await?),
+            }
+        }
+        (Era::Modern, false) => {
+            let offers = to_legacy::offers(context, parsed);
+            let change = |authorized: &mut Authorized| {
+                authorized.offer(offers.clone());
+                if let Some(level) = &level {
+                    authorized.change_params(|params| Some(with_level(params, level)));
+                }
+            };
+            change(&mut authorized);
+            to_legacy::Rounds { context, parsed, server, target, link: &link, session: &*session, sink }
+                .run(authorized, &change)
+                .await?
+        }
+        (Era::Legacy, _) => {
+            if let Some(level) = &level {
+                set_level(context, server, &*session, &link, level).await;
+            }
+            of_legacy(context, parsed, server, session, sink, authorized).await?
+        }
     };
     Ok((reply, link.era))
+}
+
+/// Arguments that travel as headers too, of a client that sent the headers to a legacy server: which can't check them.
+async fn check_param_headers(
+    context: &Context,
+    parsed: &Parsed<'_>,
+    server: &ServerView,
+    target: &Target,
+    link: &Link,
+) -> Result<(), RpcError> {
+    let mirrored = context.dialect.is_modern() && context.over_http;
+    let Target::Tool(tool) = target else { return Ok(()) };
+    if !mirrored || link.era == Era::Modern {
+        return Ok(());
+    }
+    let annotated = annotated(context, server, link, tool).await;
+    check(&annotated, &context.headers, parsed.arguments()).map_err(|header| {
+        let words = format!("Header mismatch: {header} and the argument must say the same");
+        RpcError::bad_request(HEADER_MISMATCH, words)
+    })
+}
+
+/// Makes a request of a legacy server. Of a modern client it may have to wait for answers to what the server asks.
+async fn of_legacy(
+    context: &Context,
+    parsed: &Parsed<'_>,
+    server: &ServerView,
+    session: Arc<dyn Session>,
+    sink: Arc<CallerSink>,
+    mut authorized: Authorized,
+) -> Result<Reply, Unanswered> {
+    let overheard = (sink.link.logs && sink.logs != LogWish::None).then(|| session.messages());
+    if !context.dialect.is_modern() || !to_modern::applies(parsed) {
+        return exchange(authorized, session, sink, overheard).await;
+    }
+    if to_modern::goes_on(parsed) {
+        return to_modern::resume(context, parsed, server, sink).await;
+    }
+    to_modern::prepare(context, parsed, &mut authorized);
+    let round = Round::new(sink);
+    let running = Box::pin(exchange(authorized, session, round.clone(), overheard));
+    to_modern::first(context, parsed, server, running, round).await
+}
+
+async fn exchange(
+    authorized: Authorized,
+    session: Arc<dyn Session>,
+    sink: Arc<dyn CallSink>,
+    overheard: Option<broadcast::Receiver<ServerMessage>>,
+) -> Result<Reply, Unanswered> {
+    match overheard {
+        None => send(authorized, &*session, sink).await,
+        Some(messages) => send_overhearing(authorized, &*session, sink, messages).await,
+    }
 }
 
 /// Subscriptions of a legacy client with a modern server are kept here: its own stream asks the server for them. `true` if
@@ -187,14 +258,14 @@ fn subscribed(context: &Context, server: &ServerView, target: &Target, method: &
 async fn send_overhearing(
     authorized: Authorized,
     session: &dyn Session,
-    sink: Arc<CallerSink>,
+    sink: Arc<dyn CallSink>,
     mut messages: broadcast::Receiver<ServerMessage>,
 ) -> Result<Reply, Unanswered> {
     let tell = |message: ServerMessage| {
-        if let ServerMessage::Notification { method, params } = message
-            && &*method == "notifications/message"
+        if let ServerMessage::Notification { method, .. } = &message
+            && &**method == "notifications/message"
         {
-            sink.notified(&method, params.as_deref());
+            sink.message(message);
         }
     };
     let mut sent = pin!(send(authorized, session, sink.clone()));

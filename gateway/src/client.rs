@@ -1,7 +1,7 @@
 //! A client as the gateway knows it: a legacy session, or a caller of a project who has none; and what it holds open.
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use mcpctl_api::plane::ServerView;
@@ -17,6 +17,7 @@ use crate::dialect::Dialect;
 use crate::gateway::Gateway;
 use crate::link::Link;
 use crate::listener::Listener;
+use crate::mrtr::Round;
 
 /// Streams that one client may hold open besides those of its calls.
 const LISTENERS_MAX: usize = 32;
@@ -40,6 +41,8 @@ pub(crate) struct Client {
     links: Mutex<HashMap<Uid, Arc<Link>>>,
     listeners: Mutex<Vec<Arc<Listener>>>,
     calls: Mutex<HashMap<Box<str>, CancellationToken>>,
+    /// Calls of a modern client whose legacy servers may ask.
+    rounds: Mutex<Vec<Weak<Round>>>,
     level: Mutex<Option<Arc<str>>>,
     subscribed: watch::Sender<BTreeSet<(Uid, String)>>,
     used: Mutex<Instant>,
@@ -57,6 +60,7 @@ impl Client {
             links: Mutex::default(),
             listeners: Mutex::default(),
             calls: Mutex::default(),
+            rounds: Mutex::default(),
             level: Mutex::default(),
             subscribed: watch::Sender::default(),
             used: Mutex::new(Instant::now()),
@@ -136,6 +140,18 @@ impl Client {
         if let Some(call) = self.calls.lock().get(id.get()) {
             call.cancel();
         }
+    }
+
+    /// Notes a call whose server may ask.
+    pub(crate) fn begin_round(&self, round: &Arc<Round>) {
+        let mut rounds = self.rounds.lock();
+        rounds.retain(|one| one.strong_count() > 0);
+        rounds.push(Arc::downgrade(round));
+    }
+
+    /// A call that runs in this conversation and whose server may ask.
+    pub(crate) fn round_in(&self, session: &Weak<dyn Session>) -> Option<Arc<Round>> {
+        self.rounds.lock().iter().filter_map(Weak::upgrade).find(|round| round.is_in(session))
     }
 
     /// From which level on a legacy client wants log messages.

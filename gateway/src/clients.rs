@@ -12,6 +12,8 @@ use crate::client::Client;
 const ID_BYTES: usize = 24;
 /// Callers without a session that are remembered.
 const STATELESS_MAX: usize = 10_000;
+/// Sets of capabilities of one of them that are told apart.
+const DECLARED_MAX: usize = 8;
 
 /// No further session can be opened now.
 #[derive(Debug)]
@@ -21,7 +23,8 @@ pub(crate) struct Full;
 #[derive(Default)]
 pub(crate) struct Clients {
     sessions: RwLock<HashMap<Arc<str>, Arc<Client>>>,
-    stateless: RwLock<HashMap<(Uid, Uid), Arc<Client>>>,
+    /// By project and subject; one for each set of capabilities that the caller has declared.
+    stateless: RwLock<HashMap<(Uid, Uid), Vec<Arc<Client>>>>,
 }
 
 /// A new session's id.
@@ -63,24 +66,46 @@ impl Clients {
         }
     }
 
-    /// A caller without a session.
-    pub(crate) fn stateless(&self, project: Uid, subject: Uid, make: impl FnOnce() -> Arc<Client>) -> Arc<Client> {
-        if let Some(client) = self.stateless.read().get(&(project, subject)) {
-            return client.clone();
+    /// A caller without a session, who declares these capabilities: a legacy server is opened for one set of them. The set
+    /// idle for longest makes room; its client is given back to be ended.
+    pub(crate) fn stateless(
+        &self,
+        (project, subject): (Uid, Uid),
+        capabilities: Option<&str>,
+        make: impl FnOnce() -> Arc<Client>,
+    ) -> (Arc<Client>, Option<Arc<Client>>) {
+        let same = |one: &&Arc<Client>| one.key.capabilities.as_deref() == capabilities;
+        let known = |all: &Vec<Arc<Client>>| all.iter().find(same).cloned();
+        if let Some(client) = self.stateless.read().get(&(project, subject)).and_then(known) {
+            return (client, None);
         }
         let mut all = self.stateless.write();
         if all.len() >= STATELESS_MAX {
             // Served all the same, only nothing is remembered of it.
-            return make();
+            return (make(), None);
         }
-        all.entry((project, subject)).or_insert_with(make).clone()
+        let own = all.entry((project, subject)).or_default();
+        if let Some(client) = known(own) {
+            return (client, None);
+        }
+        let mut evicted = None;
+        if own.len() >= DECLARED_MAX {
+            let idle = own.iter().enumerate().map(|(index, one)| (one.idle(), index)).max();
+            let Some((_, oldest)) = idle.filter(|(idle, _)| !idle.is_zero()) else { return (make(), None) };
+            evicted = Some(own.swap_remove(oldest));
+        }
+        let client = make();
+        own.push(client.clone());
+        (client, evicted)
     }
 
     /// Takes off those that were not used for so long.
     pub(crate) fn sweep(&self, idle: Duration) -> Vec<Arc<Client>> {
         let mut ended: Vec<Arc<Client>> =
             self.sessions.write().extract_if(|_, client| client.idle() >= idle).map(|(_, client)| client).collect();
-        ended.extend(self.stateless.write().extract_if(|_, client| client.idle() >= idle).map(|(_, client)| client));
+        let mut stateless = self.stateless.write();
+        stateless.values_mut().for_each(|own| ended.extend(own.extract_if(.., |client| client.idle() >= idle)));
+        stateless.retain(|_, own| !own.is_empty());
         ended
     }
 

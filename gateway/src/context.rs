@@ -2,7 +2,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcpctl_api::plane::{Admission, ServerView};
+use mcpctl_api::plane::{Admission, CallerBearer, ServerView};
 use mcpctl_api::upstream::{NoSink, Reply, Session, Sessions, UpstreamError};
 use serde_json::value::RawValue;
 
@@ -21,9 +21,13 @@ pub(crate) struct Context {
     pub(crate) admission: Admission,
     pub(crate) client: Arc<Client>,
     pub(crate) sessions: Arc<dyn Sessions>,
+    /// Gives the key of what the client carries.
+    pub(crate) bearer: CallerBearer,
     pub(crate) dialect: Dialect,
     /// Where messages go before the answer.
     pub(crate) outlet: Outlet,
+    /// Whether it came as a POST, with headers that mirror the body.
+    pub(crate) over_http: bool,
     /// Headers of the request that a HTTP server may see.
     pub(crate) headers: Vec<(String, String)>,
 }

@@ -11,6 +11,8 @@ use crate::audit::AnonymousBudget;
 use crate::clients::Clients;
 use crate::left_out::LeftOut;
 use crate::metrics::Metrics;
+use crate::mrtr::Seal;
+use crate::mrtr::held::HeldCalls;
 use crate::options::Options;
 
 /// How often clients that are idle are looked for.
@@ -22,6 +24,10 @@ pub(crate) struct Gateway {
     pub(crate) options: Options,
     pub(crate) clients: Clients,
     pub(crate) left_out: LeftOut,
+    /// Calls that wait for their client to come back with answers.
+    pub(crate) held: HeldCalls,
+    /// Seals what ends with this process.
+    pub(crate) seal: Seal,
     pub(crate) metrics: Metrics,
     pub(crate) anonymous: AnonymousBudget,
     /// Owner of whatever goes on in the background.
@@ -37,6 +43,8 @@ impl Gateway {
             options,
             clients: Clients::default(),
             left_out: LeftOut::default(),
+            held: HeldCalls::default(),
+            seal: Seal::of_process(),
             metrics: Metrics::new(),
             anonymous: AnonymousBudget::default(),
             tasks: TaskTracker::new(),

@@ -14,6 +14,7 @@ use crate::client::Client;
 use crate::dialect::has;
 use crate::gateway::Gateway;
 use crate::lists::ListKind;
+use crate::param_headers::AnnotatedTools;
 use crate::rpc_error::{METHOD_NOT_FOUND, RpcError};
 
 /// Names that a server listed: of tools, prompts, resources (URIs), templates. They help to find the server of a name; what
@@ -23,6 +24,8 @@ pub(crate) type Names = HashSet<Box<str>>;
 #[derive(Default)]
 struct Slot {
     names: Option<Arc<Names>>,
+    /// Of tools, those whose arguments travel as headers too.
+    annotated: Option<Arc<AnnotatedTools>>,
     /// Counts what made the names doubtful, so that a list which was asked for before is not kept.
     changes: u64,
 }
@@ -75,11 +78,17 @@ impl Link {
     }
 
     /// Keeps the names of a list that was asked for after so many changes.
-    pub(crate) fn remember(&self, kind: ListKind, changes: u64, names: Names) {
+    pub(crate) fn remember(&self, kind: ListKind, changes: u64, names: Names, annotated: AnnotatedTools) {
         let slot = &mut self.slots.lock()[kind as usize];
         if slot.changes == changes {
             slot.names = Some(Arc::new(names));
+            slot.annotated = Some(Arc::new(annotated));
         }
+    }
+
+    /// Tools whose arguments travel as headers too, as far as the list of tools is known.
+    pub(crate) fn annotated(&self) -> Option<Arc<AnnotatedTools>> {
+        self.slots.lock()[ListKind::Tools as usize].annotated.clone()
     }
 
     /// The level of logging that was asked for last, if it is another one.
@@ -112,6 +121,7 @@ impl Link {
     fn forget(&self, kind: ListKind) {
         let slot = &mut self.slots.lock()[kind as usize];
         slot.names = None;
+        slot.annotated = None;
         slot.changes += 1;
     }
 
@@ -154,9 +164,8 @@ impl Watch {
                 Ok(ServerMessage::Notification { method, params }) => {
                     self.notified(&client, &method, params.as_deref())
                 }
-                Ok(ServerMessage::Request { id, method, params }) => {
-                    self.asked(&client, id, &method, params.as_deref())
-                }
+                Ok(ServerMessage::Request { id, method, params }) => self.asked(&client, id, &method, params),
+                Ok(ServerMessage::Refused { .. }) => {}
                 // Nobody knows what was lost: all that is known may have changed.
                 Err(RecvError::Lagged(_)) => ListKind::ALL.into_iter().for_each(|kind| self.link.forget(kind)),
                 Err(RecvError::Closed) => return,
@@ -171,9 +180,12 @@ impl Watch {
         self.link.notified(client, method, params);
     }
 
-    fn asked(&self, client: &Client, id: Arc<RawValue>, method: &str, params: Option<&RawValue>) {
+    fn asked(&self, client: &Client, id: Arc<RawValue>, method: &str, params: Option<Arc<RawValue>>) {
+        if let Some(round) = client.round_in(&self.link.session) {
+            return round.asked(id, method, params);
+        }
         let put = client.stream().is_some_and(|stream| {
-            client.asked.put(self.link.session.clone(), id.clone(), method, params, &stream.outlet)
+            client.asked.put(self.link.session.clone(), id.clone(), method, params.as_deref(), &stream.outlet)
         });
         if !put {
             refuse(&self.gateway, self.link.session.clone(), id);

@@ -10,9 +10,10 @@ use serde_json::value::RawValue;
 use crate::call::Unanswered;
 use crate::context::Context;
 use crate::dialect::has;
-use crate::json::{Members, elements, quoted, raw};
+use crate::json::{Members, elements, may_have_key, quoted, raw};
 use crate::left_out::ask_within;
-use crate::link::Names;
+use crate::link::{Link, Names};
+use crate::param_headers::{Annotated, AnnotatedTools, of_tool};
 
 /// Pages of one list that are followed.
 const PAGES_MAX: usize = 64;
@@ -100,6 +101,15 @@ impl Listed {
         entries
     }
 
+    /// Tools whose arguments travel as headers too. Hardly any do: most entries are not looked into.
+    fn annotated(&self, kind: ListKind) -> AnnotatedTools {
+        let some =
+            kind == ListKind::Tools && self.pages.iter().any(|page| may_have_key(page.get(), "\"x-mcp-header\""));
+        let entries = if some { self.entries(kind) } else { Vec::new() };
+        let annotated = entries.into_iter().map(|(name, tool)| (Box::from(&*name), of_tool(&tool)));
+        annotated.filter(|(_, annotated)| !annotated.is_empty()).collect()
+    }
+
     fn names(&self, kind: ListKind) -> Names {
         self.entries(kind).into_iter().map(|(name, _)| Box::from(&*name)).collect()
     }
@@ -123,7 +133,7 @@ pub(crate) async fn fetch(context: &Context, kind: ListKind, server: &ServerView
             break;
         }
     }
-    link.remember(kind, changes, listed.names(kind));
+    link.remember(kind, changes, listed.names(kind), listed.annotated(kind));
     Ok(listed)
 }
 
@@ -165,4 +175,13 @@ pub(crate) async fn names(context: &Context, kind: ListKind, server: &ServerView
         Ok(link.names(kind).unwrap_or_else(|| Arc::new(listed.names(kind))))
     })
     .await
+}
+
+/// The arguments of a tool that travel as headers too. The list is asked for once, if it is not known.
+pub(crate) async fn annotated(context: &Context, server: &ServerView, link: &Link, tool: &str) -> Vec<Annotated> {
+    if link.annotated().is_none() {
+        // Who does not answer for a list won't answer the call either, which then says so.
+        let _ = names(context, ListKind::Tools, server).await;
+    }
+    link.annotated().and_then(|all| all.get(tool).cloned()).unwrap_or_default()
 }

@@ -35,6 +35,8 @@ pub(crate) struct Metrics {
     pub(crate) sessions: Gauge,
     /// Streams to clients that are open besides those of calls.
     pub(crate) streams: Gauge,
+    /// Calls that wait for their client to come back with answers.
+    pub(crate) held: Gauge,
     /// Messages to clients that were dropped because they did not read.
     pub(crate) dropped: Counter,
     /// Refusals of requests without a well-formed token.
@@ -52,6 +54,7 @@ impl Metrics {
             connections: Gauge::default(),
             sessions: Gauge::default(),
             streams: Gauge::default(),
+            held: Gauge::default(),
             dropped: Counter::default(),
             anonymous: Counter::default(),
         };
@@ -63,6 +66,7 @@ impl Metrics {
         r.register("connections", "Connections that are open", all.connections.clone());
         r.register("sessions", "Sessions of legacy clients that are open", all.sessions.clone());
         r.register("streams", "Streams to clients besides those of calls", all.streams.clone());
+        r.register("calls_held", "Calls that wait for their client's answers", all.held.clone());
         r.register("messages_dropped", "Messages to clients that did not read them", all.dropped.clone());
         r.register("anonymous_refusals", "Requests without a well-formed token", all.anonymous.clone());
         all

@@ -33,7 +33,9 @@ impl Gateway {
             dialect: client.dialect.unwrap_or(Dialect::SESSIONLESS),
             client,
             sessions: self.plane.sessions(bearer),
+            bearer: bearer.clone(),
             outlet,
+            over_http: true,
             headers: Vec::new(),
         };
         Ok((context, open))

@@ -36,6 +36,8 @@ impl CallSink for CallerSink {
         match message {
             ServerMessage::Notification { method, params } => self.notified(&method, params.as_deref()),
             ServerMessage::Request { id, method, params } => self.asked(id, &method, params.as_deref()),
+            // The call itself says what came of it.
+            ServerMessage::Refused { .. } => {}
         }
     }
 }
@@ -73,8 +75,7 @@ impl CallerSink {
     }
 
     /// Sampling, elicitation, roots of a legacy server. A legacy session is asked on the stream of its call. A modern client
-    /// can't be asked on any stream: its way is an answer `input_required` (2026-07-28, MRTR), which belongs here once it
-    /// is built; until then the server hears that its client offers no such thing, as its handshake said.
+    /// can't be asked on any stream: [`crate::mrtr`] is its way, where the method has one.
     fn asked(&self, id: Arc<RawValue>, method: &str, params: Option<&RawValue>) {
         let client = &self.context.client;
         let can_be_asked = client.dialect.is_some() && !self.context.dialect.is_modern();

@@ -2,6 +2,7 @@
 use std::sync::Arc;
 
 use mcpctl_api::upstream::SessionKey;
+use serde_json::value::RawValue;
 
 use crate::call::Parsed;
 use crate::client::Client;
@@ -61,11 +62,14 @@ impl Request<'_> {
 
     fn modern(&self, parsed: &Parsed<'_>) -> Result<Speaker, RpcError> {
         check_capabilities(parsed)?;
-        Ok(Speaker { client: self.sessionless(), dialect: Dialect::MODERN })
+        // A legacy server is opened for what its client offers, so callers are told apart by it. Most offer nothing.
+        let offers = parsed.meta.capabilities.map(RawValue::get).filter(|text| !matches!(*text, "{}" | "{ }"));
+        let offers = offers.filter(|text| text.len() <= OFFERS_BYTES_MAX);
+        Ok(Speaker { client: self.sessionless(offers), dialect: Dialect::MODERN })
     }
 
     fn legacy(&self, client: Option<Arc<Client>>) -> Speaker {
-        let client = client.unwrap_or_else(|| self.sessionless());
+        let client = client.unwrap_or_else(|| self.sessionless(None));
         let dialect = client.dialect.unwrap_or(Dialect::SESSIONLESS);
         Speaker { client, dialect }
     }
@@ -125,11 +129,16 @@ impl Request<'_> {
         }
     }
 
-    fn sessionless(&self) -> Arc<Client> {
+    fn sessionless(&self, offers: Option<&str>) -> Arc<Client> {
         let (project, subject) = (self.admission.project.uid, self.admission.caller.actor.uid);
-        self.gateway.clients.stateless(project, subject, || {
-            Client::new(SessionKey::new(project, subject), None, self.gateway.plane.sessions(&self.arrival.bearer))
-        })
+        let (client, evicted) = self.gateway.clients.stateless((project, subject), offers, || {
+            let key = SessionKey { capabilities: offers.map(Into::into), ..SessionKey::new(project, subject) };
+            Client::new(key, None, self.gateway.plane.sessions(&self.arrival.bearer))
+        });
+        if let Some(evicted) = evicted {
+            self.gateway.tasks.spawn(async move { evicted.end().await });
+        }
+        client
     }
 
     /// What the message is done in the name of.
@@ -143,8 +152,10 @@ impl Request<'_> {
             admission: self.admission.clone(),
             client: speaker.client,
             sessions: self.gateway.plane.sessions(&self.arrival.bearer),
+            bearer: self.arrival.bearer.clone(),
             dialect: speaker.dialect,
             outlet: self.outlet.clone(),
+            over_http: matches!(self.arrival.way, Way::Http { .. }),
             headers,
         }
     }

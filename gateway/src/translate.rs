@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use crate::aggregate::cacheable;
 use crate::json::{Members, Object, may_have_key, raw, with_member};
 use crate::rpc_error::{
-    HEADER_MISMATCH, INTERNAL, INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY, RESOURCE_NOT_FOUND, RpcError,
+    HEADER_MISMATCH, INTERNAL, INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY, RESOURCE_NOT_FOUND,
     UNSUPPORTED_VERSION,
 };
 
@@ -13,7 +13,6 @@ use crate::rpc_error::{
 pub(crate) fn translate(reply: Reply, server: Era, caller: Era, method: &str) -> (Reply, u16) {
     match (reply, server, caller) {
         (Reply::Result(result), Era::Legacy, Era::Modern) => (Reply::Result(completed(result, method)), 200),
-        (Reply::Result(result), Era::Modern, Era::Legacy) => (final_only(result), 200),
         (Reply::Result(result), ..) => (Reply::Result(result), 200),
         (Reply::Error(error), server, Era::Modern) => of_error(error, server),
         (Reply::Error(error), _, Era::Legacy) => (Reply::Error(error), 200),
@@ -39,18 +38,6 @@ fn completed(result: Box<RawValue>, method: &str) -> Box<RawValue> {
     }
 }
 
-/// A modern result for a legacy client, which can't be sent `input_required`: to turn that into requests to the client
-/// belongs here once it is built. Such a client offered nothing, so a server that keeps to the rules does not ask.
-fn final_only(result: Box<RawValue>) -> Reply {
-    let asks = may_have_key(result.get(), "\"input_required\"")
-        && Members::of(&result).text("resultType").as_deref() == Some("input_required");
-    if asks {
-        let why = "the server asks for input that this client was not known to offer";
-        return Reply::Error(RpcError::new(INTERNAL, why).to_raw());
-    }
-    Reply::Result(result)
-}
-
 /// Errors of the server for a modern client: codes of earlier revisions are not sent any more, and what the gateway itself
 /// did wrong towards the server must not look like a fault of the client's.
 fn of_error(error: Box<RawValue>, server: Era) -> (Reply, u16) {
@@ -60,9 +47,11 @@ fn of_error(error: Box<RawValue>, server: Era) -> (Reply, u16) {
     match (code, server) {
         (RESOURCE_NOT_FOUND, _) => (recoded(INVALID_PARAMS), 200),
         (METHOD_NOT_FOUND, _) => (Reply::Error(error), 404),
+        // A server is offered what the client declared, whatever its era: what is missing is the client's.
+        (MISSING_CAPABILITY, _) => (Reply::Error(error), 400),
         // Other headers than `Mcp-Param-*` are made here, from a body that was checked: what does not agree is the client's.
-        (MISSING_CAPABILITY | HEADER_MISMATCH, Era::Modern) => (Reply::Error(error), 400),
-        (HEADER_MISMATCH | UNSUPPORTED_VERSION | MISSING_CAPABILITY, _) => (recoded(INTERNAL), 200),
+        (HEADER_MISMATCH, Era::Modern) => (Reply::Error(error), 400),
+        (HEADER_MISMATCH | UNSUPPORTED_VERSION, _) => (recoded(INTERNAL), 200),
         _ => (Reply::Error(error), 200),
     }
 }
@@ -105,12 +94,6 @@ mod tests {
     }
 
     #[test]
-    fn a_legacy_client_is_never_sent_input_required() {
-        let said = result(r#"{"resultType":"input_required"}"#, Era::Modern, Era::Legacy, "tools/call");
-        assert!(said.contains("-32603"), "{said}");
-    }
-
-    #[test]
     fn errors_become_those_of_the_callers_era() {
         let of = |code: i64, server| {
             let error = raw(format!(r#"{{"code":{code},"message":"m"}}"#));
@@ -122,6 +105,7 @@ mod tests {
         assert_eq!(of(-32002, Era::Legacy), (-32602, 200));
         assert_eq!(of(-32601, Era::Legacy), (-32601, 404));
         assert_eq!(of(-32021, Era::Modern), (-32021, 400));
+        assert_eq!(of(-32021, Era::Legacy), (-32021, 400));
         assert_eq!(of(-32020, Era::Modern), (-32020, 400));
         assert_eq!(of(-32020, Era::Legacy), (-32603, 200));
         assert_eq!(of(-32022, Era::Modern), (-32603, 200));

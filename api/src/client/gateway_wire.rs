@@ -20,6 +20,8 @@ pub(crate) const CONVERSATION: &str = "mcpctl-conversation";
 pub(crate) const CALL: &str = "mcpctl-call";
 /// Method that is answered by the proxy itself: what the server said of itself.
 pub(crate) const HANDSHAKE: &str = "mcpctl/handshake";
+/// Method of a line that is no message of the server: what it asked for and was refused follows it.
+pub(crate) const REFUSED_PREFIX: &str = "mcpctl/refused:";
 /// Type of the event with which a stream says that the server failed; its data is a [`Failure`].
 pub(crate) const FAILED_EVENT: &str = "failed";
 

@@ -71,7 +71,11 @@ impl Inbox {
         if method == "ping" {
             return Asked::Answer(format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{{}}}}", id.get()).into_bytes());
         }
-        if !self.offers(method) || (sink.is_none() && self.messages.receiver_count() == 0) {
+        let offered = self.offers(method);
+        if let Some(sink) = sink.filter(|_| !offered) {
+            sink.message(ServerMessage::Refused { method: method.into() });
+        }
+        if !offered || (sink.is_none() && self.messages.receiver_count() == 0) {
             return Asked::Answer(rpc::write_refusal(id, -32601, "the client does not offer this method"));
         }
         {

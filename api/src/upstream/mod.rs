@@ -190,6 +190,12 @@ pub enum ServerMessage {
         /// Its `params`, untouched.
         params: Option<Arc<RawValue>>,
     },
+    /// The server asked for something that its client had not offered, and was refused. If the call fails now, that may be
+    /// why.
+    Refused {
+        /// Method, such as `sampling/createMessage`.
+        method: Arc<str>,
+    },
 }
 
 /// Receives what arrives while a call runs. Must not block.

@@ -50,8 +50,8 @@ async fn ask_now(
     questions: Vec<(&str, InputRequest)>,
 ) -> Result<Answers, ErrorData> {
     let peer = &context.peer;
-    let mut answers = Answers::new();
-    for (key, question) in questions {
+    // All at once, as the modern era does it.
+    let asked = questions.into_iter().map(|(key, question)| async move {
         let answer = match question {
             InputRequest::CreateMessage(q) => peer.create_message(q.params).await.map(|a| json!(a)),
             InputRequest::Elicitation(q) => peer.create_elicitation(q.params).await.map(|a| json!(a)),
@@ -59,9 +59,9 @@ async fn ask_now(
             _ => Err(ServiceError::UnexpectedResponse),
         };
         let answer = answer.map_err(|e| ErrorData::internal_error(format!("the client did not answer: {e}"), None))?;
-        answers.insert(key.to_owned(), answer);
-    }
-    Ok(answers)
+        Ok((key.to_owned(), answer))
+    });
+    futures::future::try_join_all(asked).await.map(|answers| answers.into_iter().collect())
 }
 
 /// The capability that a question needs of the client, and whether it is there.

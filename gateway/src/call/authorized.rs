@@ -1,5 +1,6 @@
 //! A request that may be made, and the one function that makes it.
 use std::sync::Arc;
+use std::time::Duration;
 
 use mcpctl_api::cut::Cut;
 use mcpctl_api::plane::{Admission, AuditFailed, is_call, rule};
@@ -118,6 +119,16 @@ impl Authorized {
         }
     }
 
+    /// How long the answer may take.
+    pub(crate) fn allow(&mut self, limit: Duration) {
+        self.call.timeout = limit;
+    }
+
+    /// Headers that the client could not send by itself.
+    pub(crate) fn add_headers(&mut self, headers: &[(String, String)]) {
+        self.call.headers.extend_from_slice(headers);
+    }
+
     /// What the client offers to a modern server; it travels with each request.
     pub(crate) fn offer(&mut self, capabilities: Option<Arc<str>>) {
         self.call.capabilities = capabilities;
@@ -154,7 +165,6 @@ pub async fn send(authorized: Authorized, session: &dyn Session, sink: Arc<dyn C
 mod tests {
     use std::fs;
     use std::path::Path;
-    use std::time::Duration;
 
     use mcpctl_api::cut::Why;
     use mcpctl_api::plane::{Caller, ProjectView, ServerView};

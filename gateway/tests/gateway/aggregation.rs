@@ -58,9 +58,17 @@ async fn a_lone_server_is_served_as_it_is() {
 #[tokio::test]
 async fn a_prefixed_call_needs_no_list() {
     let house = House::new(three()).await;
-    house.modern("tools/call", json!({"name": "a__echo"})).await;
+    house.modern("tools/call", json!({"name": "c__echo"})).await;
+    let client = house.session("2025-06-18", json!({})).await;
+    for name in ["a__echo", "c__echo"] {
+        client.ask("tools/call", json!({"name": name})).await;
+    }
     assert!(house.servers.values().all(|server| server.asked("tools/list").is_empty()));
-    assert_eq!(house.server("b").opened.load(Ordering::SeqCst), 0, "and no other server");
+    for _ in 0..2 {
+        house.modern("tools/call", json!({"name": "a__echo"})).await;
+    }
+    assert_eq!(house.server("a").asked("tools/list").len(), 1, "its schemas say which headers are to be checked");
+    assert_eq!(house.server("b").asked("tools/call").len(), 0, "and no other server");
 }
 
 #[tokio::test]

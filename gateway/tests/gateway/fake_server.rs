@@ -113,6 +113,11 @@ impl FakeServer {
         Ok(session)
     }
 
+    /// Whether it is a modern server that wants arguments as headers too.
+    fn wants_header(&self) -> bool {
+        self.era == Era::Modern && self.tools.lock()[0]["inputSchema"].to_string().contains("x-mcp-header")
+    }
+
     pub fn end(&self, key: &SessionKey) {
         self.ended.lock().push(key.clone());
         self.sessions.lock().retain(|(known, _)| known != key);
@@ -152,6 +157,18 @@ pub struct FakeSession {
     answers: Mutex<Vec<(String, oneshot::Sender<Value>)>>,
 }
 
+/// A tool of the modern era that asks for a name, and then for a sample, before it answers.
+fn need(params: &Value) -> Value {
+    let ask = |key: &str, method: &str, params: Value, state: &str| json!({"resultType": "input_required", "inputRequests": {key: {"method": method, "params": params}}, "requestState": state});
+    match params["requestState"].as_str() {
+        None => ask("name", "elicitation/create", json!({"message": "Who?"}), "asked-name"),
+        Some("asked-name") => ask("word", "sampling/createMessage", json!({"maxTokens": 1}), "asked-word"),
+        Some(_) => {
+            json!({"resultType": "complete", "content": [{"type": "text", "text": params["inputResponses"].to_string()}]})
+        }
+    }
+}
+
 /// Notes that a call was given up.
 struct Given<'a>(&'a FakeServer, bool);
 impl Drop for Given<'_> {
@@ -188,9 +205,37 @@ impl FakeSession {
                 unreachable!("it waits for ever")
             }
             "ask" => {
-                let answer = self.ask(sink).await;
+                let answer = self.ask(sink, "their-id", "sampling/createMessage", json!({"maxTokens": 1})).await;
                 text(&answer.to_string())
             }
+            "ask_two" => {
+                let form = json!({"message": "Who?", "_meta": {"progressToken": 5}});
+                let name = self.ask(sink, "1", "elicitation/create", form);
+                let (name, roots) = tokio::join!(name, self.ask(sink, "2", "roots/list", json!({})));
+                text(&json!([name, roots]).to_string())
+            }
+            "ask_twice" => {
+                let first = self.ask(sink, "1", "elicitation/create", json!({"message": "first"})).await;
+                let second = self.ask(sink, "1", "elicitation/create", json!({"message": "second"})).await;
+                text(&json!([first, second]).to_string())
+            }
+            "ask_url" => {
+                let url = json!({"mode": "url", "url": "https://x.example", "elicitationId": "e", "message": "m"});
+                match self.ask(sink, "1", "elicitation/create", url).await {
+                    refused if refused["code"].is_number() => json!({"content": [], "isError": true}),
+                    answer => text(&answer.to_string()),
+                }
+            }
+            // As a conversation does it that has offered nothing.
+            "ask_lacking" => {
+                sink.message(ServerMessage::Refused { method: "sampling/createMessage".into() });
+                json!({"content": [], "isError": true})
+            }
+            "do_without" => {
+                sink.message(ServerMessage::Refused { method: "sampling/createMessage".into() });
+                text("done without")
+            }
+            "need" => return Reply::Result(raw(&need(params))),
             "large" => text(&"x".repeat(200_000)),
             _ => return Reply::Error(raw(&json!({"code": -32602, "message": "unknown tool"}))),
         };
@@ -205,14 +250,14 @@ impl FakeSession {
         }
     }
 
-    async fn ask(&self, sink: &Arc<dyn CallSink>) -> Value {
+    async fn ask(&self, sink: &Arc<dyn CallSink>, id: &str, method: &str, params: Value) -> Value {
         let (answer, answered) = oneshot::channel();
-        let id = "\"their-id\"".to_owned();
+        let id = format!("\"{id}\"");
         self.answers.lock().push((id.clone(), answer));
         sink.message(ServerMessage::Request {
             id: RawValue::from_string(id).unwrap().into(),
-            method: "sampling/createMessage".into(),
-            params: Some(raw(&json!({"maxTokens": 1})).into()),
+            method: method.into(),
+            params: Some(raw(&params).into()),
         });
         tokio::time::timeout(Duration::from_secs(10), answered).await.unwrap().unwrap()
     }
@@ -245,6 +290,9 @@ impl Session for FakeSession {
             "prompts/list" => server.list("prompts", &server.prompts, &params),
             "resources/list" => server.list("resources", &server.resources, &params),
             "resources/templates/list" => server.list("resourceTemplates", &server.templates, &params),
+            "tools/call" if server.wants_header() && call.headers.is_empty() => {
+                Reply::Error(raw(&json!({"code": -32020, "message": "Header mismatch"})))
+            }
             "tools/call" => self.tool(&params, &sink).await,
             "subscriptions/listen" => {
                 server.sinks.lock().push(sink.clone());

@@ -10,6 +10,8 @@ mod fake_server;
 mod house;
 mod http_rules;
 mod no_ttl;
+mod param_headers;
+mod questions;
 mod relays;
 mod sessions;
 mod slow_agent;

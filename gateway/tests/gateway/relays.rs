@@ -40,14 +40,6 @@ async fn another_session_can_not_answer_a_question() {
 }
 
 #[tokio::test]
-async fn a_question_for_a_modern_client_is_answered_with_an_error() {
-    let house = legacy().await;
-    let answer = house.modern("tools/call", json!({"name": "ask"})).await;
-    let text = answer.json()["result"]["content"][0]["text"].clone();
-    assert!(text.as_str().unwrap().contains("-32601"), "{text}");
-}
-
-#[tokio::test]
 async fn a_legacy_client_cancels_by_id_and_gets_no_answer() {
     let house = legacy().await;
     let client = house.session("2025-06-18", json!({})).await;

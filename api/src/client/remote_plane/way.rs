@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::Shared;
 use super::ask::{body, root_cause};
-use crate::client::gateway_wire::{Conversation, FailureProblem};
+use crate::client::gateway_wire::{Conversation, FailureProblem, REFUSED_PREFIX};
 use crate::plane::CallerBearer;
 use crate::upstream::{Reply, ServerMessage, UpstreamError};
 
@@ -97,7 +97,11 @@ impl Envelope {
     }
 
     pub(super) fn message(self) -> Option<ServerMessage> {
-        let (method, params) = (self.method?.into(), self.params.map(Into::into));
+        let method = self.method?;
+        if let Some(refused) = method.strip_prefix(REFUSED_PREFIX) {
+            return Some(ServerMessage::Refused { method: refused.into() });
+        }
+        let (method, params) = (method.into(), self.params.map(Into::into));
         Some(match self.id {
             Some(id) => ServerMessage::Request { id: id.into(), method, params },
             None => ServerMessage::Notification { method, params },

@@ -2,6 +2,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::client::gateway_wire::REFUSED_PREFIX;
 use crate::upstream::{Reply, ServerMessage};
 
 /// A message of a caller.
@@ -69,13 +70,14 @@ pub(super) fn answer(id: &RawValue, reply: &Reply) -> String {
 
 /// A server's message as text.
 pub(super) fn of_server(message: &ServerMessage) -> String {
-    let (id, method, params) = match message {
-        ServerMessage::Notification { method, params } => (None, method, params),
-        ServerMessage::Request { id, method, params } => (Some(id), method, params),
+    let (id, method, params): (_, &str, _) = match message {
+        ServerMessage::Notification { method, params } => (None, method, params.as_ref()),
+        ServerMessage::Request { id, method, params } => (Some(id), method, params.as_ref()),
+        ServerMessage::Refused { method } => (None, &format!("{REFUSED_PREFIX}{method}"), None),
     };
     let id = id.map_or_else(String::new, |id| format!(r#","id":{}"#, id.get()));
-    let params = params.as_ref().map_or_else(String::new, |params| format!(r#","params":{}"#, params.get()));
-    let method = serde_json::to_string(&**method).unwrap_or_default();
+    let params = params.map_or_else(String::new, |params| format!(r#","params":{}"#, params.get()));
+    let method = serde_json::to_string(method).unwrap_or_default();
     format!(r#"{{"jsonrpc":"2.0"{id},"method":{method}{params}}}"#)
 }
 
