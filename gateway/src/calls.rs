@@ -22,6 +22,7 @@ use crate::param_headers::check;
 use crate::resolve::unknown;
 use crate::rpc_error::{HEADER_MISMATCH, INTERNAL, INVALID_PARAMS, RpcError};
 use crate::sink::{CallerSink, LogWish};
+use crate::tasks;
 use crate::translate::{is_tool_error, translate};
 
 /// What came of a request.
@@ -79,7 +80,7 @@ async fn call_one(context: &Context, parsed: &Parsed<'_>, found: Found<'_>, audi
         Err(refused) => return refuse(context, parsed, refused, audit),
     };
     match converse(context, parsed, server, &target, authorized, audit).await {
-        Ok((reply, era)) => answered(reply, era, context, &parsed.method),
+        Ok((reply, era)) => answered(tasks::shown(context, parsed, server, reply), era, context, &parsed.method),
         Err(Unanswered::Cut) => Done::Cut,
         Err(Unanswered::Upstream(error)) => {
             audit.because(error.to_string());
@@ -171,7 +172,7 @@ async fn converse(
                 }
             };
             change(&mut authorized);
-            to_legacy::Rounds { context, parsed, server, target, link: &link, session: &*session, sink }
+            to_legacy::Rounds { context, parsed, server, target, link: &link, session: &*session, sink, audit }
                 .run(authorized, &change)
                 .await?
         }

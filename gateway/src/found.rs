@@ -12,6 +12,7 @@ use crate::json::{Members, quoted, raw, with_member};
 use crate::lists::ListKind;
 use crate::resolve::{by_name, by_uri};
 use crate::rpc_error::{INVALID_PARAMS, RpcError};
+use crate::tasks;
 
 /// A server that a request is for, the server's own name for what it is about, and the params as it wants them.
 pub(crate) struct Found<'c> {
@@ -44,6 +45,13 @@ pub(crate) async fn find<'c>(
         "tasks/get" | "tasks/update" | "tasks/cancel" => {
             let id: Arc<str> = member(parsed, "taskId")?.into();
             audit.named(&id);
+            if context.dialect.is_modern() {
+                tasks::check_declared(parsed)?;
+                let unknown = || RpcError::new(INVALID_PARAMS, "there is no such task of this caller");
+                let (server, own) = tasks::open(context, &id).ok_or_else(unknown)?;
+                let params = params(parsed, "taskId", &id, &own);
+                return Ok(vec![Found { server, target: Target::Other(own.into()), params }]);
+            }
             // A server that did not begin the task says so, and the next one is asked.
             let of = |server| Found {
                 server,

@@ -37,6 +37,7 @@ mod session_stream;
 mod sink;
 mod speaker;
 mod stdio;
+mod tasks;
 mod translate;
 
 pub use http::serve;

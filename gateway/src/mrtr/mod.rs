@@ -14,7 +14,7 @@ pub(crate) mod to_modern;
 
 pub(crate) use input_required::is_input_required;
 pub(crate) use round::Round;
-pub(crate) use seal::Seal;
+pub(crate) use seal::{Bound, Seal};
 
 /// Requests that may be answered with `input_required`; for any other a server must not.
 pub(crate) fn may_ask(method: &str) -> bool {

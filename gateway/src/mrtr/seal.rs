@@ -43,6 +43,20 @@ impl Seal {
     pub(crate) fn seal(&self, bound: &Bound, until: Timestamp, content: &[u8]) -> String {
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce).expect("the system has randomness");
+        self.seal_with(nonce, bound, until, content)
+    }
+
+    /// Seals a content for ever, and the same content to the same text: it is a name. The nonce is drawn from the content, so
+    /// that two contents never share one.
+    pub(crate) fn name(&self, bound: &Bound, content: &[u8]) -> String {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        hasher.update(&(bound.0.len() as u64).to_be_bytes()).update(&bound.0).update(content);
+        let mut nonce = [0; NONCE_BYTES];
+        nonce.copy_from_slice(&hasher.finalize().as_bytes()[..NONCE_BYTES]);
+        self.seal_with(nonce, bound, Timestamp::from_millis(u64::MAX), content)
+    }
+
+    fn seal_with(&self, nonce: [u8; NONCE_BYTES], bound: &Bound, until: Timestamp, content: &[u8]) -> String {
         let open = [&until.as_millis().to_be_bytes(), content].concat();
         let payload = Payload { msg: &open, aad: &bound.0 };
         let sealed = self.cipher().encrypt(&XNonce::from(nonce), payload).expect("a value of this size always seals");
@@ -79,6 +93,13 @@ impl Bound {
         let mut bound = format!("{project} {subject} {server} {}\n", parsed.method).into_bytes();
         bound.extend_from_slice(&params);
         Self(bound)
+    }
+}
+
+impl Bound {
+    /// Tasks of this caller in this project.
+    pub(crate) fn to_tasks(admission: &Admission) -> Self {
+        Self(format!("{} {} tasks", admission.project.uid, admission.caller.actor.uid).into_bytes())
     }
 }
 
@@ -157,6 +178,16 @@ mod tests {
         for changed in ["", "x", &text[..text.len() - 1], &format!("{text}-TAMPERED"), &format!("{text}=")] {
             assert_eq!(seal.open(&bound("a"), NOW, changed), Err(Rejected), "{changed}");
         }
+    }
+
+    #[test]
+    fn a_name_is_the_same_each_time_and_opens_like_what_is_sealed() {
+        let seal = Seal::of_process();
+        let name = seal.name(&bound("a"), b"task");
+        assert_eq!(name, seal.name(&bound("a"), b"task"));
+        assert_ne!(name, seal.name(&bound("a"), b"tasl"));
+        assert_eq!(seal.open(&bound("a"), NOW, &name).as_deref(), Ok(&b"task"[..]));
+        assert_eq!(seal.open(&bound("b"), NOW, &name), Err(Rejected));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::input_required::{Ask, Asks};
 use super::{capability_of, is_input_required, may_ask};
+use crate::audit::Opened;
 use crate::call::{Authorized, Parsed, Refused, Resolved, Target, Unanswered, authorize, send};
 use crate::clients::new_id;
 use crate::context::Context;
@@ -43,6 +44,8 @@ pub(crate) struct Rounds<'a> {
     pub(crate) link: &'a Link,
     pub(crate) session: &'a dyn Session,
     pub(crate) sink: Arc<CallerSink>,
+    /// In a strict project each round is on record before it is made.
+    pub(crate) audit: &'a Opened,
 }
 
 impl Rounds<'_> {
@@ -68,6 +71,7 @@ impl Rounds<'_> {
                 reply => return Ok(reply),
             };
             authorized = self.again(params, change)?;
+            authorized.record(self.audit.admit()).await?;
             authorized.add_headers(&headers);
         }
         let words = format!("server {:?} asked more than {ROUNDS_MAX} times", self.server.name);

@@ -235,6 +235,9 @@ impl FakeSession {
                 sink.message(ServerMessage::Refused { method: "sampling/createMessage".into() });
                 text("done without")
             }
+            "begin" => {
+                json!({"resultType": "task", "taskId": format!("task of {}", self.server.name), "status": "working"})
+            }
             "need" => return Reply::Result(raw(&need(params))),
             "large" => text(&"x".repeat(200_000)),
             _ => return Reply::Error(raw(&json!({"code": -32602, "message": "unknown tool"}))),
@@ -309,9 +312,9 @@ impl Session for FakeSession {
                 }
             }
             "prompts/get" | "completion/complete" => Reply::Result(raw(&json!({"of": server.name, "got": params}))),
-            "tasks/get" if params["taskId"] == format!("task of {}", server.name) => {
-                Reply::Result(raw(&json!({"resultType": "complete", "status": "working", "of": server.name})))
-            }
+            "tasks/get" if params["taskId"] == format!("task of {}", server.name) => Reply::Result(raw(
+                &json!({"resultType": "complete", "status": "working", "of": server.name, "taskId": params["taskId"]}),
+            )),
             "tasks/get" => Reply::Error(raw(&json!({"code": -32602, "message": "no such task"}))),
             "vendor/method" => Reply::Result(raw(&json!({"vendor": true}))),
             "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe" => Reply::Result(raw(&json!({}))),

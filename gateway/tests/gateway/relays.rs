@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use mcpctl_api::upstream::{Era, ServerMessage};
 use serde_json::json;
 
+use crate::fake_plane::token;
 use crate::fake_server::{FakeServer, raw};
 use crate::house::{House, Stream};
 
@@ -126,12 +127,35 @@ async fn a_modern_client_that_sends_initialize_keeps_its_streams() {
 }
 
 #[tokio::test]
-async fn a_task_is_asked_for_where_it_runs() {
-    let house = House::new(vec![FakeServer::new("a", Era::Modern, &[]), FakeServer::new("b", Era::Modern, &[])]).await;
-    let answer = house.modern("tasks/get", json!({"taskId": "task of b"})).await;
-    assert_eq!(answer.json()["result"]["of"], "b");
-    assert_eq!(house.server("b").asked("tasks/get")[0].target.as_deref(), Some("task of b"), "for the header Mcp-Name");
-    assert_eq!(house.modern("tasks/get", json!({"taskId": "of nobody"})).await.error(), (200, -32602));
+async fn a_task_is_asked_for_where_it_runs_and_by_who_began_it_only() {
+    for era in [Era::Modern, Era::Legacy] {
+        let house = House::new(vec![FakeServer::new("a", era, &[]), FakeServer::new("b", era, &["begin"])]).await;
+        let offers = json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
+        let meta = json!({"io.modelcontextprotocol/clientCapabilities": offers});
+        let begin = || house.modern("tools/call", json!({"name": "b__begin", "_meta": meta}));
+        let begun = begin().await.json()["result"].clone();
+        let id = begun["taskId"].as_str().unwrap().to_owned();
+        assert_eq!((&begun["resultType"], id.contains("task of b")), (&json!("task"), false), "{begun}");
+        assert_eq!(begin().await.json()["result"]["taskId"], json!(id), "a task has one id");
+        let get = |id: &str| house.modern_request("tasks/get", json!({"taskId": id, "_meta": meta}));
+        let got = house.send(get(&id)).await.json()["result"].clone();
+        assert_eq!((&got["of"], &got["taskId"]), (&json!("b"), &json!(id)));
+        let asked = house.server("b").asked("tasks/get").pop().unwrap();
+        assert_eq!((asked.target.as_deref(), &asked.params["taskId"]), (Some("task of b"), &json!("task of b")));
+        assert!(house.server("a").asked("tasks/get").is_empty(), "nobody else is asked");
+        for id in ["task of b", "of nobody", ""] {
+            assert_eq!(house.send(get(id)).await.error(), (200, -32602), "{id:?}");
+        }
+        let bare = house.modern("tasks/get", json!({"taskId": id})).await;
+        assert_eq!(bare.error(), (400, -32021));
+        let required = &bare.json()["error"]["data"]["requiredCapabilities"]["extensions"];
+        assert_eq!(required, &json!({"io.modelcontextprotocol/tasks": {}}));
+        let mut foreign = get(&id).build().unwrap();
+        foreign.headers_mut().insert("authorization", format!("Bearer {}", token(2)).parse().unwrap());
+        let refused = house.http.execute(foreign).await.unwrap().text().await.unwrap();
+        assert!(refused.contains("-32602"), "{refused}");
+        assert_eq!(house.server("b").asked("tasks/get").len(), 1, "nothing of it reached the server");
+    }
 }
 
 #[tokio::test]
