@@ -2,7 +2,7 @@
 //! groups or tokens alone are one.
 use std::sync::LazyLock;
 
-use mcpctl_core::access::{Permission, ResourceName, Verb};
+use mcpctl_core::access::{ResourceName, Verb};
 use mcpctl_core::command::{Command, Deed};
 use mcpctl_core::erased::AnyAction;
 use mcpctl_core::ids::Digest;
@@ -34,7 +34,6 @@ struct Names {
     groups: [Name; 2],
     tokens: [Name; 2],
     bindings: Vec<Name>,
-    rights: [Permission; 4],
 }
 
 static NAMES: LazyLock<Names> = LazyLock::new(|| Names {
@@ -42,7 +41,6 @@ static NAMES: LazyLock<Names> = LazyLock::new(|| Names {
     groups: GROUPS.map(|text| name(Kind::Group, text)),
     tokens: TOKENS.map(|text| name(Kind::McpToken, text)),
     bindings: each_binding().map(|(to, right)| name(Kind::Rbac, &binding(to, right))).collect(),
-    rights: RIGHTS.map(|line| line.parse().expect("a right of this world")),
 });
 
 fn each_binding() -> impl Iterator<Item = (usize, usize)> {
@@ -171,8 +169,8 @@ fn of_token(node: &Node, token: usize, users: &[Option<&Object>; 3]) -> usize {
     };
     let owner = status.owner.as_ref().map(|owner| owner.uid);
     let owner = users.iter().position(|user| user.is_some_and(|user| Some(user.meta.uid) == owner)).unwrap_or(3);
-    let has = |right: &usize| status.grants.contains(&NAMES.rights[*right]);
-    let grants: usize = (0..4).filter(has).map(|right| 1 << right).sum();
+    // To use its project, and what its maker held inside it: all of its kind, or nothing.
+    let grants = status.grants.len().min(15);
     (1 + usize::from(status.revoked_at.is_none())) * 64 + owner * 16 + grants
 }
 
