@@ -1,5 +1,5 @@
 //! The control plane as a whole: opens its data folder, starts its parts, serves, and stops without leaving anything behind.
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,6 +61,8 @@ pub struct ControlPlane {
     stop: CancellationToken,
     writer_thread: WriterThread,
     snapshots: Arc<Snapshots>,
+    /// The log's folder.
+    log: PathBuf,
 }
 
 impl ControlPlane {
@@ -126,7 +128,7 @@ impl ControlPlane {
             fleet,
             plane,
         });
-        let control = Self { app, tasks: TaskTracker::new(), stop, writer_thread, snapshots };
+        let control = Self { app, tasks: TaskTracker::new(), stop, writer_thread, snapshots, log: data.join("log") };
         control.start_tasks(recovery);
         Ok(control)
     }
@@ -167,7 +169,7 @@ impl ControlPlane {
         }
         self.tasks.spawn(app.witnesses.clone().follow(app.all_evidence(), stop.clone()));
         self.tasks.spawn(app.writer.clone().keep_writable(stop.clone()));
-        self.tasks.spawn(snapshot::keep(self.snapshots.clone(), app.published.clone(), stop.clone()));
+        self.tasks.spawn(snapshot::keep(self.snapshots.clone(), self.log.clone(), app.published.clone(), stop.clone()));
     }
 
     /// Serves the API until stopped, then lets running requests end, within a limit.

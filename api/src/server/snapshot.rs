@@ -4,6 +4,9 @@
 //! keyed hash over all of it. Whatever does not fit (another program, a changed byte, a hash that the log does not have
 //! at that seq) is deleted, and the log is folded from its beginning. The key comes from the key file, so that whoever
 //! can write here, and can't read that, makes no state up. See `docs/decisions/0009-what-a-start-checks.md`.
+//!
+//! Beside it lie the seals of the log's finished segments (`core/src/log/seal.rs`), under the same key: what lets a
+//! start hash those as a whole instead of looking at each record.
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -12,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mcpctl_core::ids::{Digest, Seq};
+use mcpctl_core::log::{LogError, Seal, seal};
 use mcpctl_core::world::World as _;
 use mcpctl_projections::State;
 use subtle::ConstantTimeEq as _;
@@ -30,6 +34,8 @@ pub const KEY: &str = "mcpctl snapshot of the state 1";
 const MAGIC: &str = "mcpctl snapshot 1";
 const MAC_BYTES: usize = 32;
 const SUFFIX: &str = "snapshot";
+const SEALS_MAGIC: &str = "mcpctl seals 1\n";
+const SEALS: &str = "segments.seals";
 
 /// Why a snapshot is not used.
 #[derive(Debug, thiserror::Error)]
@@ -87,9 +93,40 @@ impl Snapshots {
         found.iter().rev().find_map(|path| self.read(path).ok())
     }
 
-    /// Deletes all snapshots: the log says otherwise.
+    /// The seals of the log's segments; none when there are none that were written here.
+    #[must_use]
+    pub fn seals(&self) -> Vec<Seal> {
+        let Ok(bytes) = fs::read(self.dir.join(SEALS)) else { return Vec::new() };
+        let said = bytes.split_last_chunk::<MAC_BYTES>();
+        let ours = said.filter(|(said, mac)| bool::from(blake3::keyed_hash(&self.key, said).as_bytes().ct_eq(*mac)));
+        let seals = ours.and_then(|(said, _)| said.strip_prefix(SEALS_MAGIC.as_bytes()));
+        seals.and_then(|seals| serde_json::from_slice(seals).ok()).unwrap_or_else(|| {
+            tracing::warn!("the seals of the log's segments are not used: each record is looked at");
+            Vec::new()
+        })
+    }
+
+    /// Seals the segments of the log that another one follows and that have no seal yet, while `go_on` says so. Takes
+    /// a part of a second for each.
+    ///
+    /// # Errors
+    /// When a segment is damaged or the disk does not take the seals.
+    pub fn seal(&self, log: &Path, go_on: &dyn Fn() -> bool) -> Result<usize, LogError> {
+        let known = self.seals();
+        let seals = seal::seal(log, known.clone(), go_on)?;
+        if seals != known {
+            let bytes = [SEALS_MAGIC.as_bytes(), &serde_json::to_vec(&seals).unwrap_or_default()].concat();
+            let path = self.dir.join(SEALS);
+            let failed = |source| LogError::Io { action: "write", path: path.clone(), source };
+            fs::create_dir_all(&self.dir).and_then(|()| self.put(&path, bytes)).map_err(failed)?;
+        }
+        Ok(seals.len())
+    }
+
+    /// Deletes all snapshots and seals: the log says otherwise.
     pub fn discard(&self) {
         self.last.store(0, Ordering::Relaxed);
+        let _ = fs::remove_file(self.dir.join(SEALS));
         for path in self.files() {
             let _ = fs::remove_file(path);
         }
@@ -104,17 +141,22 @@ impl Snapshots {
         let (path, older) = (self.dir.join(name_of(state.seq(), &state.head())), self.files());
         let mut bytes = self.head_of(state.seq(), &state.head()).into_bytes();
         bytes.extend(state.to_image());
+        self.put(&path, bytes)?;
+        self.last.store(state.seq().0, Ordering::Relaxed);
+        older.iter().filter(|other| **other != path).for_each(|other| drop(fs::remove_file(other)));
+        Ok(())
+    }
+
+    /// Puts a file in place, with its keyed hash, durably.
+    fn put(&self, path: &Path, mut bytes: Vec<u8>) -> io::Result<()> {
         let mac = blake3::keyed_hash(&self.key, &bytes);
         bytes.extend_from_slice(mac.as_bytes());
         let draft = path.with_extension("new");
         let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         file.write_all(&bytes)?;
         file.sync_all()?;
-        fs::rename(&draft, &path)?;
-        File::open(&self.dir)?.sync_all()?;
-        self.last.store(state.seq().0, Ordering::Relaxed);
-        older.iter().filter(|other| **other != path).for_each(|other| drop(fs::remove_file(other)));
-        Ok(())
+        fs::rename(&draft, path)?;
+        File::open(&self.dir)?.sync_all()
     }
 
     fn lacks(&self, state: &State, events: u64) -> bool {
@@ -184,14 +226,21 @@ pub fn this_program() -> String {
     format!("{} {}", env!("CARGO_PKG_VERSION"), build.unwrap_or_default())
 }
 
-/// Writes a snapshot now and then, until stopped.
-pub(super) async fn keep(snapshots: Arc<Snapshots>, published: Published, stop: CancellationToken) {
+/// Writes a snapshot now and then, and the seals of what was finished by then, until stopped.
+pub(super) async fn keep(snapshots: Arc<Snapshots>, log: PathBuf, published: Published, stop: CancellationToken) {
     let mut states = published.follow();
+    let mut first = true;
     loop {
         let state = states.borrow_and_update().clone();
-        if snapshots.lacks(&state, EVERY_EVENTS) {
-            let snapshots = snapshots.clone();
-            if tokio::task::spawn_blocking(move || snapshots.write_after(&state, EVERY_EVENTS)).await.is_err() {
+        if std::mem::take(&mut first) || snapshots.lacks(&state, EVERY_EVENTS) {
+            let (snapshots, log, stop) = (snapshots.clone(), log.clone(), stop.clone());
+            let write = move || {
+                snapshots.write_after(&state, EVERY_EVENTS);
+                if let Err(error) = snapshots.seal(&log, &|| !stop.is_cancelled()) {
+                    tracing::error!(%error, "a finished segment of the log can't be sealed");
+                }
+            };
+            if tokio::task::spawn_blocking(write).await.is_err() {
                 return;
             }
         }

@@ -1,9 +1,9 @@
-//! Opening the log at a start: every record is checked, and folded but for those that a snapshot stands for.
+//! Opening the log at a start: every byte is checked, and every record folded but for those that a snapshot stands for.
 use std::path::Path;
 
 use mcpctl_core::ids::Seq;
 use mcpctl_core::log::durable::{DurableLog, OpenOptions};
-use mcpctl_core::log::{Checked, LogError};
+use mcpctl_core::log::{Checked, LogError, Seal};
 use mcpctl_core::world::World as _;
 use mcpctl_projections::State;
 
@@ -15,21 +15,22 @@ use super::snapshot::Snapshots;
 /// When the log does not open, or its events do not fold.
 pub fn open_log(dir: &Path, snapshots: &Snapshots) -> Result<(DurableLog, State), LogError> {
     if let Some(state) = snapshots.newest() {
-        if let Some(opened) = open_from(dir, state)? {
+        if let Some(opened) = open_from(dir, state, &snapshots.seals())? {
             return Ok(opened);
         }
         tracing::warn!("the snapshot of the state does not belong to this log: the log is folded from its beginning");
         snapshots.discard();
     }
-    open_from(dir, State::default())?
+    open_from(dir, State::default(), &[])?
         .ok_or_else(|| LogError::Index { what: "the log changed while it was read".into() })
 }
 
-/// Folds what comes after a state; `None` when the log does not go on from that state.
-fn open_from(dir: &Path, state: State) -> Result<Option<(DurableLog, State)>, LogError> {
+/// Folds what comes after a state; `None` when the log does not go on from that state. Seals stand for records that the
+/// state is known to hold; the record at its seq is looked at in any case.
+fn open_from(dir: &Path, state: State, seals: &[Seal]) -> Result<Option<(DurableLog, State)>, LogError> {
     let mut resumed = Resumed { from: state.seq(), fits: state.seq() == Seq(0), state };
     let options = OpenOptions { decode_after: resumed.from, ..OpenOptions::default() };
-    let opened = DurableLog::open(dir, options, &mut |checked| resumed.take(checked));
+    let opened = DurableLog::open_sealed(dir, options, seals, &mut |checked| resumed.take(checked));
     match opened {
         Ok(log) if resumed.fits => Ok(Some((log, resumed.state))),
         Err(error) if resumed.fits => Err(error),
@@ -79,6 +80,7 @@ mod tests {
 
     use mcpctl_core::kinds::Kind;
     use mcpctl_core::log::EventLog as _;
+    use mcpctl_core::log::journal::JournalOptions;
     use serde_json::json;
     use tempfile::TempDir;
 
@@ -96,9 +98,19 @@ mod tests {
     impl Folder {
         /// A log of 40 events with a snapshot at one of them.
         fn with_snapshot_at(at: u64) -> Self {
+            Self::kept(JournalOptions::default(), at)
+        }
+
+        /// The same in segments of a few events each.
+        fn in_segments_with_snapshot_at(at: u64) -> Self {
+            Self::kept(JournalOptions { segment_bytes: 4096, ahead_bytes: 1024, ..JournalOptions::default() }, at)
+        }
+
+        fn kept(journal: JournalOptions, at: u64) -> Self {
             let mut past = Past::default();
             let folder = Self { dir: tempfile::tempdir().unwrap(), full: State::default() };
-            let mut log = DurableLog::open(&folder.log(), OpenOptions::default(), &mut |_| Ok(())).unwrap();
+            let options = OpenOptions { journal, ..OpenOptions::default() };
+            let mut log = DurableLog::open(&folder.log(), options, &mut |_| Ok(())).unwrap();
             for event in 0..EVENTS {
                 let name = format!("server-{}", event % 7);
                 let fields = json!({"name": name, "description": format!("change {event}"), "command": ["npx", "-y"]});
@@ -123,7 +135,8 @@ mod tests {
         }
 
         fn snapshot_files(&self) -> Vec<PathBuf> {
-            std::fs::read_dir(self.dir.path().join("snapshot")).unwrap().map(|entry| entry.unwrap().path()).collect()
+            let all = std::fs::read_dir(self.dir.path().join("snapshot")).unwrap().map(|entry| entry.unwrap().path());
+            all.filter(|path| path.extension().is_some_and(|end| end == "snapshot")).collect()
         }
 
         #[track_caller]
@@ -191,6 +204,46 @@ mod tests {
         drop(log);
         let (_, state) = open_log(&folder.log(), &folder.snapshots()).unwrap();
         assert_eq!(state.to_image(), past.state.to_image());
+    }
+
+    #[test]
+    fn a_start_with_sealed_segments_is_the_same_and_finds_any_changed_byte() {
+        let folder = Folder::in_segments_with_snapshot_at(35);
+        let sealed = folder.snapshots().seal(&folder.log(), &|| true).unwrap();
+        assert!(sealed > 2 && folder.snapshots().seals().len() == sealed, "{sealed} seals");
+        folder.opens_equal(&folder.snapshots());
+        assert_eq!(folder.snapshots().seals().len(), sealed, "they are kept");
+        let first = folder.log().join(format!("{:020}.segment", 1));
+        let good = std::fs::read(&first).unwrap();
+        for at in (0..good.len()).step_by(101) {
+            let mut bytes = good.clone();
+            bytes[at] ^= 1;
+            std::fs::write(&first, bytes).unwrap();
+            let Err(error) = open_log(&folder.log(), &folder.snapshots()) else { panic!("byte {at} was accepted") };
+            assert!(matches!(&error, LogError::Corrupt { path, .. } if *path == first), "byte {at}: {error}");
+        }
+        std::fs::write(&first, good).unwrap();
+        folder.opens_equal(&folder.snapshots());
+    }
+
+    #[test]
+    fn seals_that_were_not_written_here_are_not_believed() {
+        let folder = Folder::in_segments_with_snapshot_at(35);
+        folder.snapshots().seal(&folder.log(), &|| true).unwrap();
+        let path = folder.dir.path().join("snapshot/segments.seals");
+        let good = std::fs::read(&path).unwrap();
+        for at in (0..good.len()).step_by(31) {
+            let mut bytes = good.clone();
+            bytes[at] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            assert!(folder.snapshots().seals().is_empty(), "byte {at}");
+        }
+        folder.opens_equal(&folder.snapshots());
+        std::fs::write(&path, good).unwrap();
+        assert!(folder.snapshots_of([8; 32], "test 1").seals().is_empty(), "another key's");
+        assert!(!folder.snapshots_of(KEY, "test 2").seals().is_empty(), "another build reads them");
+        folder.snapshots().discard();
+        assert!(folder.snapshots().seals().is_empty());
     }
 
     #[test]

@@ -55,6 +55,11 @@ impl CatchUp {
         this
     }
 
+    /// The first record that the index must be shown: all of them when it is to be compared or built.
+    pub(super) fn needs_from(&self) -> Seq {
+        if self.cursor.is_some() || self.index.is_none() { Seq(0) } else { self.had }
+    }
+
     /// Takes one record of the journal, in order.
     pub(super) fn see(&mut self, link: &Link, bytes: &[u8]) {
         let result = if link.seq <= self.had { self.compare(link.seq, bytes) } else { self.add(link, bytes) };

@@ -15,6 +15,7 @@ use super::journal::{self, Journal, JournalOptions, Sync};
 use super::journal_reader::JournalReader;
 use super::lock::DirLock;
 use super::pipeline::{self, Found};
+use super::seal::{self, Seal};
 use super::segment::failed;
 use super::sled_index::{IndexError, Indexed, SledIndex};
 use super::{EventLog, LogError, LogReader};
@@ -57,14 +58,30 @@ impl DurableLog {
     /// # Errors
     /// When the folder is in use, newer, damaged, lacks acknowledged records or can't be read, or when `each` fails.
     pub fn open(dir: &Path, options: OpenOptions, each: &mut EachRecord<'_>) -> Result<Self, LogError> {
+        Self::open_sealed(dir, options, &[], each)
+    }
+
+    /// The same with seals of segments that were looked through before (see [`super::seal`]). Those that hold stand for
+    /// their records, which are not handed to `each`, as far as they come before `decode_after` and the index was closed
+    /// in good order and has them.
+    ///
+    /// # Errors
+    /// As [`DurableLog::open`].
+    pub fn open_sealed(
+        dir: &Path,
+        options: OpenOptions,
+        seals: &[Seal],
+        each: &mut EachRecord<'_>,
+    ) -> Result<Self, LogError> {
         std::fs::create_dir_all(dir).map_err(failed("create", dir))?;
         let lock = DirLock::take(dir)?;
         let mut catch_up = CatchUp::begin(dir);
-        let mut chain = Chain::default();
+        let sealed = &seals[..seal::holding(dir, seals, catch_up.needs_from().min(options.decode_after))?];
+        let mut chain = sealed.last().map_or_else(Chain::default, Seal::chain);
         let (decode_after, disk) = (options.decode_after, options.disk);
         // A chain that begins later than at seq 1 does not hold, so a missing first segment is noticed as well.
         let options = JournalOptions { sync: Sync::EachBatch, ..options.journal };
-        let read = |each: &mut pipeline::EachEntry<'_>| Journal::open_locked(dir, lock, options, disk, each);
+        let read = |each: &mut pipeline::EachEntry<'_>| Journal::open_locked(dir, lock, options, disk, sealed, each);
         let journal = pipeline::run(read, decode_after, &mut |found| {
             let checked = checked(&mut chain, found)?;
             catch_up.see(&checked.decoded.link(), checked.bytes);

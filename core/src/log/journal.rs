@@ -14,6 +14,7 @@ use super::frame;
 use super::journal_reader::{JournalReader, JournalSync};
 use super::lock::DirLock;
 use super::positions::{Positions, Segment};
+use super::seal::Seal;
 use super::segment::{self, SEGMENT_HEAD_BYTES, failed};
 use super::tail::{Verdict, judge};
 use super::walk::{Bad, Entry, Step, Walk};
@@ -106,18 +107,20 @@ impl Journal {
         each: &mut dyn FnMut(Entry<'_>) -> Result<(), LogError>,
     ) -> Result<Self, LogError> {
         std::fs::create_dir_all(dir).map_err(failed("create", dir))?;
-        Self::open_locked(dir, DirLock::take(dir)?, options, disk, each)
+        Self::open_locked(dir, DirLock::take(dir)?, options, disk, &[], each)
     }
 
-    /// Opens the journal in a folder whose lock is held.
+    /// Opens the journal in a folder whose lock is held. Records of segments that have a seal which was seen to hold are
+    /// not handed over.
     pub(super) fn open_locked(
         dir: &Path,
         lock: DirLock,
         options: JournalOptions,
         disk: &'static dyn Disk,
+        sealed: &[Seal],
         each: &mut dyn FnMut(Entry<'_>) -> Result<(), LogError>,
     ) -> Result<Self, LogError> {
-        let found = scan(dir, each)?;
+        let found = scan(dir, sealed, each)?;
         let active = found.active()?;
         let positions = Arc::new(Positions::new(dir.to_owned(), disk, found.segments, Seq(found.next.0 - 1)));
         if let Some(active) = &active {
@@ -290,10 +293,14 @@ impl Found {
 /// # Errors
 /// When it is newer, damaged or can't be read, or when `each` fails.
 pub fn verify(dir: &Path, each: &mut dyn FnMut(Entry<'_>) -> Result<(), LogError>) -> Result<Seq, LogError> {
-    scan(dir, each).map(|found| Seq(found.next.0 - 1))
+    scan(dir, &[], each).map(|found| Seq(found.next.0 - 1))
 }
 
-fn scan(dir: &Path, each: &mut dyn FnMut(Entry<'_>) -> Result<(), LogError>) -> Result<Found, LogError> {
+fn scan(
+    dir: &Path,
+    sealed: &[Seal],
+    each: &mut dyn FnMut(Entry<'_>) -> Result<(), LogError>,
+) -> Result<Found, LogError> {
     let firsts = segment::list(dir)?;
     let mut found = Found { dir: dir.to_owned(), segments: Vec::new(), next: Seq(1), torn: false };
     found.next = firsts.first().copied().unwrap_or(Seq(1));
@@ -302,6 +309,11 @@ fn scan(dir: &Path, each: &mut dyn FnMut(Entry<'_>) -> Result<(), LogError>) -> 
         if *first != found.next {
             let what = format!("the records from seq {} on are missing in front of it", found.next);
             return Err(LogError::Corrupt { path, offset: 0, what });
+        }
+        if let Some(seal) = sealed.get(index) {
+            found.next = seal.chain().seq.next();
+            found.segments.push(seal.segment());
+            continue;
         }
         let mut walk = Walk::whole(path, *first)?;
         let (segment, bad) = scan_segment(&mut walk, *first, each)?;

@@ -22,6 +22,7 @@ pub mod memory;
 mod pipeline;
 mod positions;
 mod recovery;
+pub mod seal;
 mod segment;
 mod sled_index;
 mod tail;
@@ -29,6 +30,7 @@ mod walk;
 
 pub use checked::Checked;
 pub use journal_reader::{JournalReader, JournalSync};
+pub use seal::Seal;
 pub use walk::Entry;
 
 use std::path::PathBuf;

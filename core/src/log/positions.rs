@@ -25,6 +25,16 @@ impl Segment {
         Self { first, end, places: Vec::new() }
     }
 
+    /// A segment of which it is known where its records lie.
+    pub(super) fn of_places(first: Seq, end: u64, places: Vec<u64>) -> Self {
+        Self { first, end, places }
+    }
+
+    /// Where every so many records lie.
+    pub(super) fn into_places(self) -> Vec<u64> {
+        self.places
+    }
+
     /// Takes note of a record, in order.
     pub(super) fn note(&mut self, seq: Seq, offset: u64) {
         if (seq.0 - self.first.0).is_multiple_of(STRIDE) {
