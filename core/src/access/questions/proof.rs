@@ -1,7 +1,7 @@
 //! Why somebody may do something: the chain of grants, which anybody can check again.
 use std::sync::Arc;
 
-use super::subject::actor_of;
+use super::subject::{actor_of, kind_of};
 use super::why_not::{WhyNot, why_not};
 use crate::access::decision::{answers, delegable, inside, is_self, owned};
 use crate::access::{Ask, Grant, Membership};
@@ -91,8 +91,26 @@ impl<'w> Asked<'_, 'w> {
         reason.map(|reason| Proof { subject, reason })
     }
 
+    /// The same for a subject by its object: its name is copied only when it may.
+    pub(super) fn prove_object(&self, object: &'w Arc<Object>) -> Option<Proof<'w>> {
+        let kind = kind_of(object)?;
+        let reason = match kind {
+            ActorKind::McpToken => self.of_token(object.meta.uid),
+            _ => self.of_enabled(object),
+        }?;
+        let subject = Actor { kind, uid: object.meta.uid, name: object.meta.name.to_string() };
+        Some(Proof { subject, reason })
+    }
+
     fn of_subject(&self, subject: Uid) -> Option<Reason<'w>> {
-        self.world.by_uid(subject).filter(|object| object.body.enabled())?;
+        self.of_enabled(self.world.by_uid(subject)?)
+    }
+
+    fn of_enabled(&self, object: &Object) -> Option<Reason<'w>> {
+        if !object.body.enabled() {
+            return None;
+        }
+        let subject = object.meta.uid;
         if let Some(grant) = (self.held)(subject) {
             return Some(Reason::Granted { grant, through: None });
         }

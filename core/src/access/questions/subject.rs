@@ -95,13 +95,17 @@ fn token_of<'w>(world: &'w dyn World, digest: &Digest) -> Option<&'w Arc<Object>
 /// The identity under which an object acts; `None` for what never does, such as a group.
 #[must_use]
 pub fn actor_of(object: &Object) -> Option<Actor> {
-    let kind = match object.meta.kind {
-        Kind::User => ActorKind::User,
-        Kind::ServiceAccount => ActorKind::ServiceAccount,
-        Kind::McpToken => ActorKind::McpToken,
-        _ => return None,
-    };
-    Some(Actor { kind, uid: object.meta.uid, name: object.meta.name.to_string() })
+    Some(Actor { kind: kind_of(object)?, uid: object.meta.uid, name: object.meta.name.to_string() })
+}
+
+/// As what an object acts; `None` for what never does.
+pub(super) const fn kind_of(object: &Object) -> Option<ActorKind> {
+    match object.meta.kind {
+        Kind::User => Some(ActorKind::User),
+        Kind::ServiceAccount => Some(ActorKind::ServiceAccount),
+        Kind::McpToken => Some(ActorKind::McpToken),
+        _ => None,
+    }
 }
 
 /// The identity by which rights are looked up: a group never acts, and has a name and rights all the same.
