@@ -29,6 +29,31 @@ async fn all_answers(house: &House, bearer: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_token_is_refused_outside_its_project_is_kept_as_a_question_that_can_be_asked_again() {
+    let house = House::start().await;
+    let token = house.token("default", "canary").await;
+    house.post("/projects", json!({ "name": "other" })).await.is(201);
+    let asked = [
+        ("GET", "/api/v1/servers", "servers", "view"),
+        ("DELETE", "/api/v1/servers/some", "servers", "delete"),
+        ("GET", "/api/v1/projects/other/mcptokens", "projects", "run"),
+        ("POST", "/api/v1/mcp/proxy?project=other&server=some", "projects", "run"),
+    ];
+    for (method, path, resource, verb) in asked {
+        house.by(Some(&token), method, path).json(&json!({})).send().await.problem(403);
+        let kept = house.get("/audit/events?kind=refusal").await.is(200).json();
+        let last = kept["items"].as_array().unwrap().last().unwrap().clone();
+        assert_eq!(last["method"], format!("{method} {}", path.split('?').next().unwrap()), "{last}");
+        assert_eq!(
+            (&last["rule"], &last["asked"]["resource"]),
+            (&json!("outside-project"), &json!(resource)),
+            "{last}"
+        );
+        assert_eq!(last["asked"]["verb"], verb, "{last}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_raw_token_and_a_login_are_in_no_answer_but_their_own_and_in_no_file() {
     let house = House::start().await;
     let token = house.token("default", "canary").await;

@@ -24,6 +24,11 @@ pub struct Mcp {
 
 impl Mcp {
     pub async fn run(self, global: &Global) -> Done {
+        if let Some(account) = &global.as_service_account {
+            return Err(Failure::usage("mcpctl mcp acts as the bearer alone, and not as a service account").hint(format!(
+                "make a token of the account: mcpctl --as-service-account {account} create mcptoken NAME -p PROJECT, and set MCPCTL_TOKEN"
+            )));
+        }
         let session = global.session()?;
         let project = session.project(self.project.name())?;
         let bearer = session.bearer().ok_or_else(|| {

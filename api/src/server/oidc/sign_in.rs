@@ -17,7 +17,6 @@ use mcpctl_projections::State;
 
 use super::id_token::Said;
 use crate::server::app::{App, LOGIN_MS};
-use crate::server::clock;
 use crate::server::effects::mint_token;
 use crate::server::problem::{Answer, Result, problem};
 use crate::server::revocation::{self, Wait};
@@ -59,7 +58,7 @@ async fn once(app: &App, said: &Said) -> std::result::Result<(LoginAnswer, Arc<O
         None => vec![newcomer(said).map_err(Failed::Answer)?],
     };
     let (raw, digest) = mint_token::draw_login();
-    let expires_at = clock::now().plus_millis(LOGIN_MS);
+    let expires_at = app.published.now().plus_millis(LOGIN_MS);
     let (identity, groups) = (said.identity.clone(), said.groups.clone());
     let following = move |state: &State| follow_up(state, &identity, &groups, digest, expires_at);
     let done = app.writer.submit_then(first, following).await;
