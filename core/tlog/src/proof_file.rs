@@ -92,6 +92,7 @@ pub struct Shown {
 
 /// What a proof is about, beyond the entry.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one is made for each archive that is checked")]
 pub enum About {
     /// An event, or the header of a call whose details were erased or are not shown.
     Entry,

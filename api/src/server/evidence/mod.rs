@@ -122,6 +122,9 @@ pub struct Signed {
     pub note: Vec<u8>,
 }
 
+/// An earlier size, and the proof that the log goes on from it.
+type Prefix = (u64, Vec<Hash>);
+
 /// The evidence of one log.
 pub struct Evidence {
     name: LogName,
@@ -398,7 +401,7 @@ impl Evidence {
 
     /// For each earlier size the proof that the log goes on from it, all to one checkpoint. A size that the log never had, such
     /// as 0 or a larger one, is answered as 0 with no proof.
-    pub(super) fn prove_prefixes(&self, sizes: &[u64]) -> Result<(Signed, Vec<(u64, Vec<Hash>)>), EvidenceError> {
+    pub(super) fn prove_prefixes(&self, sizes: &[u64]) -> Result<(Signed, Vec<Prefix>), EvidenceError> {
         let proved = self.with_tiles(|tree| {
             let one = |size: &u64| match *size {
                 size if size == tree.size() => Ok((size, Vec::new())),
