@@ -2,7 +2,7 @@
 //!
 //! It says when the access is over: because it was taken away, or because nobody has said for too long that it still holds.
 //! And it knows who is still inside, so that whoever takes an access away can wait until the last one has stopped.
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -83,6 +83,8 @@ pub struct Cut {
     over: CancellationToken,
     why: Arc<OnceLock<Why>>,
     inside: TaskTracker,
+    /// How many were inside when it was taken away.
+    ended: Arc<AtomicUsize>,
     /// Until when somebody's word holds; nothing when it needs none, in the process that decides.
     until: Option<Arc<AtomicU64>>,
 }
@@ -132,8 +134,10 @@ impl Cut {
 
     /// Takes it away. The first reason is kept.
     pub fn cancel(&self, why: Why) {
-        // Before anybody hears of it: whoever does can ask why.
-        let _ = self.why.set(why);
+        // Before anybody hears of it: whoever does can ask why, and is not counted any more when it has stopped.
+        if self.why.set(why).is_ok() {
+            self.ended.store(self.inside.len(), Ordering::Release);
+        }
         self.over.cancel();
         self.inside.close();
     }
@@ -150,6 +154,12 @@ impl Cut {
     pub fn enter(&self) -> Option<Inside> {
         let token = self.inside.token();
         (!self.is_cancelled()).then_some(Inside(token))
+    }
+
+    /// How many it ended: those that were inside when it was taken away.
+    #[must_use]
+    pub fn ended(&self) -> usize {
+        self.ended.load(Ordering::Acquire)
     }
 
     /// How many are inside.
@@ -181,6 +191,7 @@ mod tests {
         assert!(!cut.emptied(Duration::from_millis(20)).await, "one is inside");
         drop(inside);
         assert!(cut.emptied(Duration::from_secs(5)).await);
+        assert_eq!((cut.ended(), cut.inside()), (1, 0), "who has stopped by now was ended all the same");
     }
 
     #[test]

@@ -205,6 +205,9 @@ pub fn is_call(method: &str) -> bool {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEntry {
+    /// Drawn by the gateway that wrote it, 32 hexadecimal digits: what is delivered twice is recorded once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// When it began.
     pub at: Timestamp,
     /// What sort of line: `call`, `list`, `refusal`, `session`, `login`, `secret-read`, `audit-read`, `recovery`, `proxy`,

@@ -111,13 +111,13 @@ impl Opened {
     }
 
     /// Writes the line of a call that was cut, and the line that says so.
-    pub(crate) async fn close_cut(self, why: &Why) -> Result<(), AuditFailed> {
-        let mut line = self;
-        line.because(why.text.clone());
-        let ends = line.lasting();
-        line.close("cut", 0).await?;
-        ends.cut(why).await;
-        Ok(())
+    pub(crate) async fn close_cut(mut self, why: Why) {
+        self.because(why.text.clone());
+        let lasting = self.lasting();
+        if let Err(failed) = self.close("cut", 0).await {
+            tracing::error!(error = %failed, "a call that was cut could not be recorded");
+        }
+        lasting.cut(why).await;
     }
 
     /// Writes the line of a stream that opens; its end by a revocation will be another line.
@@ -152,7 +152,7 @@ pub(crate) struct Lasting {
 
 impl Lasting {
     /// Writes that it was cut. Nobody waits for an answer any more, so a failure is only told to whoever runs the gateway.
-    pub(crate) async fn cut(self, why: &Why) {
+    pub(crate) async fn cut(self, why: Why) {
         let entry = AuditEntry {
             at: now(),
             kind: kind::SESSION_CUT.into(),
@@ -162,7 +162,7 @@ impl Lasting {
             seq: why.seq,
             rule: Some(why.word.into()),
             outcome: "cut".into(),
-            reason: Some(why.text.clone()),
+            reason: Some(why.text),
             duration_us: u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX),
             ..self.entry
         };

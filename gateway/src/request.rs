@@ -76,9 +76,9 @@ impl Request<'_> {
     /// Records what came of it, and only then lets the answer go.
     async fn finish(&self, audit: Opened, id: &RawValue, done: Done) -> Answered {
         let Done::Answered { reply, status, outcome } = done else {
-            if let Err(failed) = audit.close_cut(&self.admission.cut.why()).await {
-                tracing::error!(error = %failed, "a call that was cut could not be recorded");
-            }
+            // Nothing is told of what the call came to, so whoever made it need not wait for the record either: where the
+            // lease ran out the control plane can't be reached.
+            self.gateway.tasks.spawn(audit.close_cut(self.admission.cut.why()));
             return self.cut(id).await;
         };
         let message = Message::answer(Some(id), reply);
@@ -117,7 +117,7 @@ impl Request<'_> {
                 Reply::Error(RpcError::new(INTERNAL, "too many streams are open: close one").to_raw())
             }
             StreamEnd::Cut => {
-                open.cut(&self.admission.cut.why()).await;
+                self.gateway.tasks.spawn(open.cut(self.admission.cut.why()));
                 return self.cut(id).await;
             }
         };

@@ -100,7 +100,7 @@ impl Context {
         match stream(&self, Wish::All).await {
             StreamEnd::Cut => {
                 if let Some(open) = open {
-                    open.cut(&self.admission.cut.why()).await;
+                    self.gateway.tasks.spawn(open.cut(self.admission.cut.why()));
                 }
                 Answered { cut: true, ..Answered::empty(200) }
             }

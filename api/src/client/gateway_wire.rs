@@ -14,6 +14,8 @@ pub(crate) const STREAM: &str = "mcpctl-stream";
 pub(crate) const HANDLE: &str = "mcpctl-watch-handle";
 /// Names a place in the log, of which the answer shall say what is there.
 pub(crate) const SAW: &str = "mcpctl-saw";
+/// Says whom audit entries are about that are delivered late, when the bearer is gone.
+pub(crate) const TICKET: &str = "mcpctl-audit-ticket";
 /// Whose conversation with a server it is: base64url of [`Conversation`] in JSON.
 pub(crate) const CONVERSATION: &str = "mcpctl-conversation";
 /// How a call is made: base64url of [`CallOptions`] in JSON.
@@ -35,6 +37,9 @@ pub(crate) struct AdmittedView {
     pub(crate) seq: Seq,
     /// Good for learning what becomes of this access, and for nothing else.
     pub(crate) watch_handle: Handle,
+    /// Good for recording what this caller did, later and without the bearer, and for nothing else.
+    #[serde(default)]
+    pub(crate) ticket: String,
     /// The stream that was named holds it already.
     #[serde(default)]
     pub(crate) held: bool,

@@ -88,6 +88,11 @@ impl LocalPlane {
         &self.idle
     }
 
+    /// The audit log.
+    pub(super) const fn audit(&self) -> &Arc<AuditLog> {
+        &self.audit
+    }
+
     /// When a token last opened its project, since this process started.
     #[must_use]
     pub fn last_used(&self, token: Uid) -> Option<Timestamp> {
@@ -183,7 +188,7 @@ impl LocalPlane {
                     let plane = self.clone();
                     let Ok(ended) = tokio::task::spawn_blocking(move || plane.cut_the_reached(&reach)).await else { return };
                     let cuts: Vec<Cut> = ended.cut.iter().map(|entry| entry.admission.cut.clone()).collect();
-                    let inside = cuts.iter().map(Cut::inside).sum::<usize>() as u64;
+                    let inside = cuts.iter().map(Cut::ended).sum::<usize>() as u64;
                     tokio::select! {
                         () = stop.cancelled() => return,
                         () = all_stopped(&cuts) => {}

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State as Shared};
-use axum::http::{HeaderMap, header};
+use axum::extract::{Path, Request, State as Shared};
+use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use mcpctl_core::ids::Seq;
@@ -14,12 +14,13 @@ use mcpctl_core::log::LogReader;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
+use super::audit::{Delivered, Ticket, entry_id};
 use super::auth::bearer;
 use super::clock;
 use super::plane_local::LocalPlane;
 use super::problem::{Answer, problem, unauthorized};
 use super::revocation::{About, Hub, Registered, anchor_at};
-use crate::client::gateway_wire::{AdmittedView, DenialProblem, HANDLE, SAW, STREAM};
+use crate::client::gateway_wire::{AdmittedView, DenialProblem, HANDLE, SAW, STREAM, TICKET};
 use crate::client::stream_wire::{Anchor, Handle};
 use crate::cut::Why;
 use crate::plane::{Admission, AuditEntry, CallerBearer, Denial, Plane as _, kind, rule};
@@ -40,6 +41,7 @@ pub struct ForGateways {
     pub(super) plane: Arc<LocalPlane>,
     hub: Arc<Hub>,
     log: Arc<dyn LogReader>,
+    delivered: Arc<Delivered>,
     pub(super) stop: CancellationToken,
 }
 
@@ -48,7 +50,7 @@ impl ForGateways {
     /// control plane stops.
     #[must_use]
     pub fn new(plane: Arc<LocalPlane>, hub: Arc<Hub>, log: Arc<dyn LogReader>, stop: CancellationToken) -> Self {
-        Self { plane, hub, log, stop }
+        Self { plane, hub, log, delivered: Arc::default(), stop }
     }
 }
 
@@ -59,6 +61,13 @@ pub fn routes<S: Clone + Send + Sync + 'static>(parts: ForGateways) -> Router<S>
         .route("/api/v1/projects/{name}/audit", post(record))
         .merge(super::mcp_proxy::routes())
         .with_state(parts)
+}
+
+/// Whether a request delivers entries late: a ticket stands in place of its bearer.
+pub(super) fn is_late(request: &Request) -> bool {
+    let name = request.uri().path().strip_prefix("/api/v1/projects/").and_then(|rest| rest.strip_suffix("/audit"));
+    let of_project = name.is_some_and(|name| !name.is_empty() && !name.contains('/'));
+    of_project && request.method() == Method::POST && request.headers().contains_key(TICKET)
 }
 
 /// A denial as a problem that also says it in a form that a gateway can give on.
@@ -98,7 +107,8 @@ async fn view(Shared(parts): Shared<ForGateways>, Path(project): Path<String>, h
         };
         match parts.hub.register(about, admission.seq, named(HANDLE), named(STREAM)) {
             Registered::Told { handle, held } => {
-                let shown = AdmittedView { log: log(&parts, &headers), ..shown(&admission, handle, held) };
+                let ticket = parts.plane.audit().tickets().sign(&Ticket::from(&admission));
+                let shown = AdmittedView { ticket, log: log(&parts, &headers), ..shown(&admission, handle, held) };
                 return axum::Json(shown).into_response();
             }
             Registered::Behind => {}
@@ -115,6 +125,7 @@ fn shown(admission: &Admission, watch_handle: Handle, held: bool) -> AdmittedVie
         via: admission.via.to_vec(),
         seq: admission.seq,
         watch_handle,
+        ticket: String::new(),
         held,
         log: None,
     }
@@ -140,15 +151,19 @@ async fn record(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    if let Some(ticket) = headers.get(TICKET) {
+        return match read_entries(&body) {
+            Ok(entries) => late(&parts, &project, ticket.to_str().unwrap_or_default(), entries).await,
+            Err(detail) => malformed(detail),
+        };
+    }
     let bearer = match bearer_of(&headers) {
         Ok(bearer) => bearer,
         Err(refused) => return refused.into_response(),
     };
-    let entries = match serde_json::from_slice(&body) {
-        Ok(Entries::One(entry)) => vec![*entry],
-        Ok(Entries::Many(entries)) if entries.len() <= ENTRIES_MAX => entries,
-        Ok(Entries::Many(_)) => return malformed(format!("at most {ENTRIES_MAX} entries may be sent at once")),
-        Err(_) => return malformed("the body is neither an audit entry nor a list of them".to_owned()),
+    let entries = match read_entries(&body) {
+        Ok(entries) => entries,
+        Err(detail) => return malformed(detail),
     };
     let admission = parts.plane.admit(&bearer, &project).await;
     if let Err(denial) = &admission
@@ -156,19 +171,84 @@ async fn record(
     {
         return denied(denial);
     }
-    if let Some(entry) = entries.iter().find(|entry| !GATEWAY_KINDS.contains(&&*entry.kind)) {
-        let kind: String = entry.kind.chars().take(40).collect();
-        return malformed(format!("a gateway records no {kind:?}: use one of {}", GATEWAY_KINDS.join(", ")));
-    }
     for entry in entries {
         let entry = attributed(entry, &bearer, &project, admission.as_ref().ok());
+        let id = entry.id.as_deref().and_then(entry_id);
         if let Err(failed) = parts.plane.record(Some(&bearer), entry).await {
-            let status = axum::http::StatusCode::SERVICE_UNAVAILABLE;
-            return problem(status, "audit", "Not audited", failed.to_string()).into_response();
+            return not_audited(&failed.to_string());
+        }
+        id.into_iter().for_each(|id| parts.delivered.note(id));
+    }
+    written(&parts)
+}
+
+/// Entries of the kinds that gateways write, not too many; else what is wrong with them.
+fn read_entries(body: &[u8]) -> Result<Vec<AuditEntry>, String> {
+    let entries = match serde_json::from_slice(body) {
+        Ok(Entries::One(entry)) => vec![*entry],
+        Ok(Entries::Many(entries)) if entries.len() <= ENTRIES_MAX => entries,
+        Ok(Entries::Many(_)) => return Err(format!("at most {ENTRIES_MAX} entries may be sent at once")),
+        Err(_) => return Err("the body is neither an audit entry nor a list of them".to_owned()),
+    };
+    match entries.iter().find(|entry| !GATEWAY_KINDS.contains(&&*entry.kind)) {
+        None => Ok(entries),
+        Some(entry) => {
+            let kind: String = entry.kind.chars().take(40).collect();
+            Err(format!("a gateway records no {kind:?}: use one of {}", GATEWAY_KINDS.join(", ")))
         }
     }
+}
+
+fn written(parts: &ForGateways) -> Response {
     axum::Json(Done { outcome: "created".to_owned(), seq: parts.plane.seq(), revocation: None, also: Vec::new() })
         .into_response()
+}
+
+fn not_audited(why: &str) -> Response {
+    problem(axum::http::StatusCode::SERVICE_UNAVAILABLE, "audit", "Not audited", why).into_response()
+}
+
+/// Records what a gateway could not deliver at once. Whose access it was is what the ticket says. An entry that is there
+/// already is not written again: the gateway was not answered the first time.
+async fn late(parts: &ForGateways, project: &str, ticket: &str, entries: Vec<AuditEntry>) -> Response {
+    let Some(ticket) = parts.plane.audit().tickets().read(ticket).filter(|ticket| ticket.project == project) else {
+        return unauthorized("the audit ticket is none of this control plane, or of another project").into_response();
+    };
+    let _turn = parts.delivered.turn.lock().await;
+    for entry in entries {
+        let Some(id) = entry.id.as_deref().and_then(entry_id) else {
+            return malformed("an entry that is delivered late needs an `id` of 32 hexadecimal digits".to_owned());
+        };
+        match parts.delivered.has(parts.plane.audit(), &id).await {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(error) => return not_audited(&error.to_string()),
+        }
+        if let Err(failed) = parts.plane.record(None, attributed_late(entry, &ticket)).await {
+            return not_audited(&failed.to_string());
+        }
+        parts.delivered.note(id);
+    }
+    written(parts)
+}
+
+/// Who it was is what the ticket says. When it was is what the gateway says, as long as that is not to come: it may have
+/// been away for long. Whether it was allowed is decided again, in the state that it names, when it is written.
+fn attributed_late(mut entry: AuditEntry, ticket: &Ticket) -> AuditEntry {
+    entry.at = entry.at.min(clock::now());
+    entry.actor = Some(ticket.actor.clone());
+    entry.owner.clone_from(&ticket.owner);
+    entry.token_sha = ticket.token_sha;
+    entry.project = Some(ticket.project.clone());
+    found_out_here(entry)
+}
+
+/// What was asked, and what the answer rests on, is found out here; a gateway knows which of its filters it was.
+fn found_out_here(mut entry: AuditEntry) -> AuditEntry {
+    entry.asked = None;
+    let known: &[&str] = if entry.kind == kind::SESSION_CUT { &Why::WORDS } else { &FILTERS };
+    entry.rule = entry.rule.filter(|said| !entry.allowed && known.contains(&said.as_str()));
+    entry
 }
 
 /// Who it was is what the bearer says, not what the body says; when it was lies within what a gateway may have waited.
@@ -181,11 +261,7 @@ fn attributed(mut entry: AuditEntry, bearer: &CallerBearer, project: &str, known
     entry.owner = known.and_then(|admission| admission.caller.owner.clone());
     entry.token_sha = known.map_or(Some(bearer.digest()), |admission| admission.caller.token_sha);
     entry.project = Some(project.to_owned());
-    // What was asked, and what the answer rests on, is found out here; a gateway knows which of its filters it was.
-    entry.asked = None;
-    let known: &[&str] = if entry.kind == kind::SESSION_CUT { &Why::WORDS } else { &FILTERS };
-    entry.rule = entry.rule.filter(|said| !entry.allowed && known.contains(&said.as_str()));
-    entry
+    found_out_here(entry)
 }
 
 /// Rules by which a gateway refuses what the caller may open.

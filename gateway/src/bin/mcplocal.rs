@@ -36,9 +36,13 @@ struct Serve {
     #[arg(long, env = "MCPLOCAL_MCPD_URL")]
     mcpd_url: Address,
     /// Folder in which the last place in the control plane's log is remembered, so that a log that was cut off or forked is
-    /// refused after a restart too. Without it that is remembered as long as the gateway runs.
+    /// refused after a restart too, and in which audit entries wait while the control plane can't be reached. Without it the
+    /// place is remembered as long as the gateway runs, and what can't be recorded is not answered.
     #[arg(long, env = "MCPLOCAL_CACHE_DIR", value_name = "DIR")]
     cache_dir: Option<PathBuf>,
+    /// Most bytes of audit entries that wait; when they are full, what can't be recorded is not answered.
+    #[arg(long, env = "MCPLOCAL_SPOOL_BYTES", value_name = "N", default_value_t = 64 << 20)]
+    spool_bytes: u64,
     /// Address to listen on.
     #[arg(long, env = "MCPLOCAL_HTTP_HOST", default_value = "127.0.0.1")]
     host: IpAddr,
@@ -73,7 +77,7 @@ impl Serve {
         let listener = TcpListener::bind((host, port)).await.map_err(|error| {
             format!("can't listen on {host}:{port}: {error}; choose another with --port (or MCPLOCAL_HTTP_PORT)")
         })?;
-        let plane = RemotePlane::connect_remembering(self.mcpd_url, self.cache_dir.as_deref())?;
+        let plane = RemotePlane::connect_remembering(self.mcpd_url, self.cache_dir.as_deref(), Some(self.spool_bytes))?;
         eprintln!("mcplocal serves http://{}", listener.local_addr()?);
         let options = Options { hosts: self.hosts, origins: self.origins, ..Options::default() };
         let stop = CancellationToken::new();

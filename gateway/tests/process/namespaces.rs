@@ -12,6 +12,7 @@ use crate::rig::{Broken, Control, Load, Namespace};
 struct Apart {
     rig: Rig,
     namespace: Namespace,
+    _cache: tempfile::TempDir,
 }
 
 impl Apart {
@@ -20,10 +21,13 @@ impl Apart {
         let data = tempfile::tempdir().unwrap();
         let control = Control::start_on(data.path(), IpAddr::V4(Ipv4Addr::UNSPECIFIED)).await;
         let mcpd = format!("http://{}:{}", namespace.control.outside(), control.address.port());
+        let cache = tempfile::tempdir().unwrap();
         let mut command = namespace.command(env!("CARGO_BIN_EXE_mcplocal"));
         command.args(["serve", "--port", "0", "--host", &namespace.agents.inside().to_string()]);
+        // What it can't tell while it is cut off waits there, and nobody waits for it.
+        command.env("MCPLOCAL_CACHE_DIR", cache.path());
         let gateway = Mcplocal::start_by(command, &mcpd);
-        Self { rig: Rig::of(data, control, Vec::new(), vec![gateway]), namespace }
+        Self { _cache: cache, rig: Rig::of(data, control, Vec::new(), vec![gateway]), namespace }
     }
 
     async fn load(&self, name: &str) -> Load {

@@ -6,7 +6,7 @@ use url::Url;
 
 use super::super::Address;
 use super::super::gateway_wire::{
-    AdmittedView, CONVERSATION, Conversation, DenialProblem, HANDLE, SAW, STREAM, to_header,
+    AdmittedView, CONVERSATION, Conversation, DenialProblem, HANDLE, SAW, STREAM, TICKET, to_header,
 };
 use super::super::stream_wire::Handle;
 use crate::plane::{AuditEntry, CallerBearer, Denial};
@@ -115,10 +115,44 @@ impl Asker {
     /// Records an entry.
     pub(super) async fn record(&self, bearer: &CallerBearer, project: &str, entry: &AuditEntry) -> Result<(), String> {
         let url = self.address.api(&["projects", project, "audit"]);
-        let sent = self.request(Method::POST, url, bearer).json(entry).send().await;
-        let response = sent.map_err(|error| root_cause(&error))?;
-        let status = response.status();
-        if status.is_success() { Ok(()) } else { Err(format!("the control plane answered {status}")) }
+        written(self.request(Method::POST, url, bearer).json(entry)).await.map_err(|not| not.to_string())
+    }
+
+    /// Records entries that could not be recorded at once, about the access that a ticket names.
+    pub(super) async fn record_late(
+        &self,
+        ticket: &str,
+        project: &str,
+        entries: &[&AuditEntry],
+    ) -> Result<(), NotWritten> {
+        let url = self.address.api(&["projects", project, "audit"]);
+        let mut ticket = HeaderValue::from_str(ticket).map_err(|_| NotWritten::Refused(StatusCode::BAD_REQUEST))?;
+        ticket.set_sensitive(true);
+        written(self.http.post(url).header(TICKET, ticket).json(entries)).await
+    }
+}
+
+/// Why entries were not written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotWritten {
+    /// They never will be.
+    #[error("the control plane answered {0}")]
+    Refused(StatusCode),
+    /// Not now.
+    #[error("{0}")]
+    Later(String),
+}
+
+async fn written(request: RequestBuilder) -> Result<(), NotWritten> {
+    let response = request.send().await.map_err(|error| NotWritten::Later(root_cause(&error)))?;
+    match response.status() {
+        status if status.is_success() => Ok(()),
+        // It is of another version, or starts: that passes.
+        status @ (StatusCode::NOT_FOUND | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) => {
+            Err(NotWritten::Later(format!("the control plane answered {status}")))
+        }
+        status if status.is_client_error() => Err(NotWritten::Refused(status)),
+        status => Err(NotWritten::Later(format!("the control plane answered {status}"))),
     }
 }
 

@@ -7,7 +7,9 @@ mod ask;
 mod events;
 mod figures;
 mod memory;
+mod recording;
 mod sessions;
+mod spool;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mcpctl_core::ids::{Digest, Seq, Uid};
+use mcpctl_core::log::LogError;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -35,12 +38,11 @@ use ask::Asker;
 use figures::Figures;
 use memory::LogMemory;
 use sessions::{RemoteSession, RemoteSessions};
+use spool::Spool;
 use views::Views;
 
 /// How long an answer to an admission may take.
 const ASK_LIMIT: Duration = Duration::from_millis(300);
-/// How long the control plane may take to write an audit entry.
-const RECORD_LIMIT: Duration = Duration::from_secs(5);
 
 type Pair = (Digest, String);
 
@@ -56,6 +58,9 @@ pub enum ConnectError {
     /// TLS can't be set up.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// What waits to be recorded can't be kept.
+    #[error("can't use the spool of audit entries; see MCPLOCAL_CACHE_DIR")]
+    Spool(#[source] LogError),
     /// What is remembered of the control plane's log can't be read.
     #[error("can't read what is remembered of the control plane's log; see MCPLOCAL_CACHE_DIR")]
     Memory(#[source] std::io::Error),
@@ -69,6 +74,10 @@ struct Shared {
     /// There is another lease to be watched.
     installed: Notify,
     memory: LogMemory,
+    /// Where entries wait that could not be recorded at once; nothing without a folder.
+    spool: Option<Spool>,
+    /// What entries are delivered with, by caller and project.
+    tickets: Mutex<HashMap<Pair, Arc<str>>>,
     figures: Figures,
     conversations: Mutex<HashMap<(Digest, Uid, SessionKey), Arc<RemoteSession>>>,
     newest: AtomicU64,
@@ -83,21 +92,30 @@ impl RemotePlane {
     /// # Errors
     /// When TLS can't be set up.
     pub fn connect(address: Address) -> Result<Self, ConnectError> {
-        Self::connect_remembering(address, None)
+        Self::connect_remembering(address, None, None)
     }
 
-    /// The same, with a folder in which the last place in the log is remembered over restarts.
+    /// The same, with a folder in which the last place in the log is remembered over restarts, and audit entries wait that
+    /// could not be recorded at once: at most so many bytes of them, 64 MiB when nothing is said.
     ///
     /// # Errors
-    /// When TLS can't be set up, or what is remembered can't be read.
-    pub fn connect_remembering(address: Address, folder: Option<&Path>) -> Result<Self, ConnectError> {
+    /// When TLS can't be set up, or what is in the folder can't be read.
+    pub fn connect_remembering(
+        address: Address,
+        folder: Option<&Path>,
+        spool_bytes_max: Option<u64>,
+    ) -> Result<Self, ConnectError> {
         let memory = LogMemory::open(folder, &address).map_err(ConnectError::Memory)?;
+        let spool = |folder: &Path| Spool::open(&folder.join("spool"), spool_bytes_max.unwrap_or(spool::BYTES_MAX));
+        let spool = folder.map(spool).transpose().map_err(ConnectError::Spool)?;
         let shared = Arc::new(Shared {
             ask: Asker::new(http_client(&address)?, address),
             views: Mutex::default(),
             changed: Notify::new(),
             installed: Notify::new(),
             memory,
+            spool,
+            tickets: Mutex::default(),
             figures: Figures::default(),
             conversations: Mutex::default(),
             newest: AtomicU64::new(0),
@@ -106,6 +124,7 @@ impl RemotePlane {
         });
         shared.tasks.spawn(stream::keep(shared.clone()));
         shared.tasks.spawn(stream::watch_leases(shared.clone()));
+        shared.tasks.spawn(recording::deliver(shared.clone()));
         Ok(Self { shared })
     }
 
@@ -150,6 +169,7 @@ impl Shared {
             Ok(told) => {
                 self.memory.check(saw, told.log).map_err(|other| Denial::Unavailable(other.to_string()))?;
                 self.saw(told.seq);
+                self.keep_ticket(pair.clone(), &told.ticket);
                 let admission = self.views.lock().install(pair, asked, stream, told);
                 self.changed.notify_one();
                 self.installed.notify_one();
@@ -195,8 +215,7 @@ impl Plane for RemotePlane {
         let (Some(bearer), Some(project)) = (bearer, entry.project.clone()) else {
             return Err(AuditFailed("without a bearer and a project nothing can be recorded from afar".to_owned()));
         };
-        let recorded = tokio::time::timeout(RECORD_LIMIT, self.shared.ask.record(bearer, &project, &entry)).await;
-        recorded.map_err(|_| AuditFailed("the control plane did not answer in time".to_owned()))?.map_err(AuditFailed)
+        self.shared.record(bearer, project, entry).await
     }
 
     fn seq(&self) -> Seq {

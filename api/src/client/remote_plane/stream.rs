@@ -76,7 +76,7 @@ pub(super) async fn watch_leases(shared: Arc<Shared>) {
     loop {
         let now = Boottime::now();
         let (cuts, next) = shared.views.lock().lapsed(now);
-        let inside: usize = cuts.iter().map(Cut::inside).sum();
+        let inside: usize = cuts.iter().map(Cut::ended).sum();
         if !cuts.is_empty() {
             tracing::warn!(callers = cuts.len(), "the control plane was not heard in time: nobody is served");
             shared.figures.lapsed(cuts.len(), inside);
@@ -237,7 +237,7 @@ impl Conversation {
 
     /// Waits for those who were cut to stop, in the order of the lines.
     fn stop(&mut self, n: u64, cuts: Vec<Cut>) {
-        let inside = cuts.iter().map(Cut::inside).sum::<usize>() as u64;
+        let inside = cuts.iter().map(Cut::ended).sum::<usize>() as u64;
         self.shared.figures.cut(inside);
         self.shared.figures.told();
         self.stopping.push_back(Box::pin(async move {

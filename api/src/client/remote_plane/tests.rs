@@ -1,6 +1,7 @@
 //! The remote plane against a control plane behind HTTP.
 #![cfg(feature = "server")]
 
+mod spooled;
 mod strict;
 
 use std::sync::Arc;
@@ -28,8 +29,26 @@ use crate::upstream::{
 struct Apart {
     tried: Tried,
     remote: RemotePlane,
+    address: crate::client::Address,
     stop: CancellationToken,
-    served: tokio::task::JoinHandle<()>,
+    served: parking_lot::Mutex<Served>,
+}
+
+/// What answers at the address, while anything does.
+struct Served {
+    at: std::net::SocketAddr,
+    routes: axum::Router,
+    stop: CancellationToken,
+    task: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Served {
+    async fn start(at: std::net::SocketAddr, routes: axum::Router, all: &CancellationToken) -> Self {
+        let listener = tokio::net::TcpListener::bind(at).await.unwrap();
+        let (at, stop) = (listener.local_addr().unwrap(), all.child_token());
+        let served = axum::serve(listener, routes.clone()).with_graceful_shutdown(stop.clone().cancelled_owned());
+        Self { at, routes, stop, task: Some(tokio::spawn(async move { served.await.unwrap() })) }
+    }
 }
 
 impl Apart {
@@ -44,17 +63,39 @@ impl Apart {
         let streams = ForStreams { hub: hub.clone(), log, stop: stop.clone() };
         tokio::spawn(hub.clone().keep(stop.clone()));
         tokio::spawn(tried.plane.clone().follow(hub, stop.clone()));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let served = axum::serve(listener, routes::<()>(parts).merge(stream_routes(streams)))
-            .with_graceful_shutdown(stop.clone().cancelled_owned());
-        let served = tokio::spawn(async move { served.await.unwrap() });
-        Self { tried, remote: RemotePlane::connect(address).unwrap(), stop, served }
+        let routes = routes::<()>(parts).merge(stream_routes(streams));
+        let served = Served::start(([127, 0, 0, 1], 0).into(), routes, &stop).await;
+        let address: crate::client::Address = format!("http://{}", served.at).parse().unwrap();
+        let remote = RemotePlane::connect(address.clone()).unwrap();
+        Self { tried, remote, address, stop, served: parking_lot::Mutex::new(served) }
+    }
+
+    /// Nobody answers at its address any more; it goes on.
+    async fn unplug(&self) {
+        let (stop, task) = {
+            let mut served = self.served.lock();
+            (served.stop.clone(), served.task.take())
+        };
+        stop.cancel();
+        if let Some(task) = task {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+
+    /// It answers there again.
+    async fn plug_in(&self) {
+        let (at, routes) = {
+            let served = self.served.lock();
+            (served.at, served.routes.clone())
+        };
+        let again = Served::start(at, routes, &self.stop).await;
+        *self.served.lock() = again;
     }
 
     /// The control plane goes away without a word.
     async fn vanish(&self) {
-        self.served.abort();
+        self.unplug().await;
         self.stop.cancel();
     }
 

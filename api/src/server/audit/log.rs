@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use super::record::encode;
 use super::text::clip;
+use super::ticket::Tickets;
 use crate::plane::{AuditEntry, AuditFailed};
 use crate::server::clock;
 
@@ -152,6 +153,11 @@ impl AuditLog {
             Ok(_) => Err(failed("the disk failed before the entry was durable")),
             Err(_) => Err(failed("the disk did not make the entry durable in time")),
         }
+    }
+
+    /// Who signs tickets for gateways, and reads them.
+    pub(in crate::server) fn tickets(&self) -> Tickets {
+        Tickets::of(&self.shared.key)
     }
 
     /// Makes durable what is written, now: for an orderly end.

@@ -1,4 +1,5 @@
 //! The audit log: every call, every refusal, every login, and every look at it.
+mod delivered;
 #[cfg(test)]
 mod durable_tests;
 #[cfg(test)]
@@ -15,10 +16,12 @@ mod record;
 mod record_tests;
 mod route;
 mod text;
+mod ticket;
 
 /// Under which key digests of arguments are stored.
 pub(in crate::server) const ARGUMENTS_KEY: &str = "mcpctl audit arguments 1";
 
+pub(super) use delivered::{Delivered, entry_id};
 #[cfg(test)]
 pub(crate) use gated_disk::GatedDisk;
 pub use log::{AuditFigures, AuditLog};
@@ -26,3 +29,4 @@ pub use query::{AuditQuery, LIMIT_MAX, RIGHT, read_entry};
 pub use record::{AuditRecord, DOMAIN, RecordError, decode};
 pub use route::routes;
 pub(super) use text::harmless;
+pub(super) use ticket::Ticket;

@@ -80,6 +80,8 @@ struct Details {
     outcome: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     method: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -256,6 +258,7 @@ fn word(text: String) -> (String, Option<String>) {
 /// The pattern is whole, so that a new field of an entry can't be forgotten: does it tell of a person? Then it is a detail.
 fn split(entry: AuditEntry) -> (Header, Details) {
     let AuditEntry {
+        id,
         at,
         kind,
         method,
@@ -288,6 +291,7 @@ fn split(entry: AuditEntry) -> (Header, Details) {
         kind: other_kind,
         outcome: other_outcome,
         rule: other_rule,
+        id,
         method,
         actor,
         on_behalf_of,
@@ -309,6 +313,7 @@ fn split(entry: AuditEntry) -> (Header, Details) {
 
 fn join(header: Header, details: Details) -> AuditEntry {
     AuditEntry {
+        id: details.id,
         at: header.at,
         kind: details.kind.unwrap_or(header.kind),
         method: details.method,

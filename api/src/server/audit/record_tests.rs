@@ -15,6 +15,7 @@ fn telling() -> AuditEntry {
     let actor = |name: &str| Some(Actor { kind: ActorKind::User, uid: Uid::fixed(7), name: name.to_owned() });
     let text = |text: &str| Some(text.to_owned());
     AuditEntry {
+        id: Some("00112233445566778899aabbccddeeff".to_owned()),
         at: Timestamp::from_millis(1_700_000_000_000),
         kind: "call".to_owned(),
         method: "tools/call".to_owned(),

@@ -54,6 +54,7 @@ fn is_harmful(c: char) -> bool {
 /// Every text of an entry. The pattern is whole, so that a new field can't be forgotten here.
 fn texts(entry: &mut AuditEntry, each: &mut dyn FnMut(&mut String)) {
     let AuditEntry {
+        id,
         at: _,
         kind,
         method,
@@ -78,6 +79,6 @@ fn texts(entry: &mut AuditEntry, each: &mut dyn FnMut(&mut String)) {
         arguments: _,
     } = entry;
     [kind, method, outcome].into_iter().for_each(&mut *each);
-    [project, session, server, tool, rule, reason].into_iter().flatten().for_each(&mut *each);
+    [id, project, session, server, tool, rule, reason].into_iter().flatten().for_each(&mut *each);
     [actor, on_behalf_of, owner].into_iter().flatten().for_each(|actor| each(&mut actor.name));
 }

@@ -326,7 +326,7 @@ fn gateways() -> Vec<Operation> {
                     "record-audit",
                     "gateways",
                     "Records what a gateway served; the actor is the bearer's.",
-                    vec![project()],
+                    vec![project(), shared("auditTicket")],
                     written,
                     &[ALWAYS, &["400", "404", "413"]].concat(),
                 ),

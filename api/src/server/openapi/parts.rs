@@ -77,6 +77,7 @@ pub(super) fn parameters() -> Value {
         "atLeast": { "name": "Mcpctl-At-Least", "in": "header", "description": "Answer from this seq or later; waits up to 500 ms, else 503.", "schema": { "type": "integer" } },
         "serviceAccount": { "name": "X-Service-Account", "in": "header", "description": "Acts as this service account, by its rights; takes `run` on it or the operation `impersonate`. No token may.", "schema": { "type": "string" } },
         "requestId": { "name": "Mcpctl-Request-Id", "in": "header", "description": "Makes a retry harmless: 1 to 64 visible ASCII characters.", "schema": { "type": "string", "maxLength": 64 } },
+        "auditTicket": { "name": "Mcpctl-Audit-Ticket", "in": "header", "description": "In place of a bearer, for entries that are delivered late: whose they are, as `AdmittedView` said. Each entry needs an `id` then.", "schema": { "type": "string" } },
         "ifMatch": { "name": "If-Match", "in": "header", "description": "The resourceVersion that was read; 409 when it has changed.", "schema": { "type": "string" } },
     })
 }

@@ -164,6 +164,7 @@ fn running() -> Vec<(&'static str, Value)> {
         object(&[("verb", text()), ("resource", text()), ("project?", text()), ("name?", text()), ("uid?", text())]);
     let asked = json!({ "oneOf": [operation, on_object] });
     let entry = [
+        ("id?", text()),
         ("at", moment()),
         ("kind", text()),
         ("method?", text()),
@@ -236,6 +237,7 @@ fn gateways() -> Vec<(&'static str, Value)> {
         ("name", text()),
         ("instructions?", json!({ "type": ["string", "null"] })),
         ("toolNames", one_of(&["prefixed", "unprefixed"])),
+        ("strict", boolean()),
         ("servers", many(&server)),
         ("version", shape("Seq")),
     ]);
@@ -246,6 +248,7 @@ fn gateways() -> Vec<(&'static str, Value)> {
         ("via", many(&shape("Seq"))),
         ("seq", shape("Seq")),
         ("watchHandle", json!({ "type": "string", "pattern": "^[0-9a-f]{32}$" })),
+        ("ticket", text()),
         ("held", boolean()),
         ("log?", anchor),
     ]);
