@@ -51,6 +51,7 @@ async fn what_a_token_is_refused_outside_its_project_is_kept_as_a_question_that_
         );
         assert_eq!(last["asked"]["verb"], verb, "{last}");
     }
+    house.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
