@@ -267,6 +267,12 @@ pub struct AuditEntry {
     /// blake3 of the raw arguments; stored under a key of the control plane, so that short arguments can't be guessed from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<Digest>,
+    /// blake3 of the result or the error that was answered; stored under the same key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Digest>,
+    /// What was taken out before it was stored, because it looked like a secret or was one: the field, and what it was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redacted: Vec<String>,
 }
 
 /// The audit log can't take an entry: the call it is about must not be answered with success.

@@ -1,5 +1,7 @@
 //! `mcpctl`: the command line of the control plane.
 mod argv;
+mod audit_export;
+mod audit_follow;
 mod completion;
 mod failure;
 mod flags;

@@ -4,6 +4,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use mcpctl_api::cut::Why;
 use mcpctl_api::plane::{Admission, AuditEntry, AuditFailed, CallerBearer, kind};
+use mcpctl_api::upstream::Reply;
 use mcpctl_core::ids::Digest;
 use mcpctl_core::time::Timestamp;
 use parking_lot::Mutex;
@@ -43,6 +44,12 @@ impl Opened {
     pub(crate) fn asked(&mut self, method: &str, arguments: Option<&RawValue>) {
         self.entry.method = shown(method);
         self.entry.arguments = arguments.map(|raw| Digest::blake3(raw.get().as_bytes()));
+    }
+
+    /// What the model is shown, as a digest: two that are the same say that it was shown the same.
+    pub(crate) fn answered(&mut self, reply: &Reply) {
+        let (Reply::Result(raw) | Reply::Error(raw)) = reply;
+        self.entry.answer = Some(Digest::blake3(raw.get().as_bytes()));
     }
 
     /// Who asks, and the state that it was decided in.

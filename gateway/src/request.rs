@@ -74,13 +74,14 @@ impl Request<'_> {
     }
 
     /// Records what came of it, and only then lets the answer go.
-    async fn finish(&self, audit: Opened, id: &RawValue, done: Done) -> Answered {
+    async fn finish(&self, mut audit: Opened, id: &RawValue, done: Done) -> Answered {
         let Done::Answered { reply, status, outcome } = done else {
             // Nothing is told of what the call came to, so whoever made it need not wait for the record either: where the
             // lease ran out the control plane can't be reached.
             self.gateway.tasks.spawn(audit.close_cut(self.admission.cut.why()));
             return self.cut(id).await;
         };
+        audit.answered(&reply);
         let message = Message::answer(Some(id), reply);
         match audit.close(outcome, message.len()).await {
             // Writing the line takes a while too: what the server answered is withheld all the same.

@@ -8,18 +8,40 @@ use serde::{Deserialize, Serialize};
 
 use super::transport::Ask;
 use super::{Client, ClientError};
+use crate::audit_wire::{AuditSession, EraseRequest, Erased, SessionShown};
 use crate::plane::AuditEntry;
 use crate::wire::{Gateway, Instance, List, REVISION, Status};
 
 /// Which audit events are asked for. Empty fields ask for all.
 #[derive(Clone, Debug, Default)]
 pub struct AuditFilter {
-    /// Query parameters by the names of the API: `project`, `kind`, `userName`, `tokenName`, `tokenSha`, `server`, `tool`, `from`, `to`.
+    /// Query parameters by the names of the API: `project`, `kind`, `userName`, `tokenName`, `tokenSha`, `session`, `server`,
+    /// `tool`, `outcome`, `from`, `to`, `before`.
     pub fields: Vec<(&'static str, String)>,
     /// Where to go on.
     pub position: Option<String>,
     /// Most events of one page.
     pub limit: Option<u32>,
+}
+
+impl AuditFilter {
+    fn on(&self, mut url: url::Url) -> url::Url {
+        {
+            let mut query = url.query_pairs_mut();
+            query.extend_pairs(&self.fields);
+            if let Some(position) = &self.position {
+                query.append_pair("position", position);
+            }
+            if let Some(limit) = self.limit {
+                query.append_pair("limit", &limit.to_string());
+            }
+        }
+        // Without any filter no question mark is left behind.
+        if url.query() == Some("") {
+            url.set_query(None);
+        }
+        url
+    }
 }
 
 /// One audit event and its place.
@@ -107,18 +129,48 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn audit_events(&self, filter: &AuditFilter) -> Result<List<AuditItem>, ClientError> {
-        let mut url = self.address().api(&["audit", "events"]);
-        {
-            let mut query = url.query_pairs_mut();
-            query.extend_pairs(&filter.fields);
-            if let Some(position) = &filter.position {
-                query.append_pair("position", position);
-            }
-            if let Some(limit) = filter.limit {
-                query.append_pair("limit", &limit.to_string());
-            }
+        Ok(self.json(Ask::get(filter.on(self.address().api(&["audit", "events"])))).await?.body)
+    }
+
+    /// Lines of JSON: audit events as they are written, and words about where the stream is
+    /// ([`TailWord`](crate::audit_wire::TailWord)).
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn audit_tail(&self, filter: &AuditFilter, follow: bool) -> Result<LogLines, ClientError> {
+        let mut url = filter.on(self.address().api(&["audit", "tail"]));
+        if follow {
+            url.query_pairs_mut().append_pair("follow", "true");
         }
-        Ok(self.json(Ask::get(url)).await?.body)
+        let response = self.send(Ask::get(url)).await?;
+        let client = self.clone();
+        Ok(Box::pin(response.bytes_stream().map(move |piece| piece.map_err(|error| client.failed(&error)))))
+    }
+
+    /// A page of sessions, the newest first.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn audit_sessions(&self, filter: &AuditFilter) -> Result<List<AuditSession>, ClientError> {
+        Ok(self.json(Ask::get(filter.on(self.address().api(&["audit", "sessions"])))).await?.body)
+    }
+
+    /// One session with its entries.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn audit_session(&self, id: &str, filter: &AuditFilter) -> Result<SessionShown, ClientError> {
+        Ok(self.json(Ask::get(filter.on(self.address().api(&["audit", "sessions", id])))).await?.body)
+    }
+
+    /// Erases what the audit log says of a subject, or says what that would be.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn audit_erase(&self, subject: &str, dry_run: bool) -> Result<Erased, ClientError> {
+        let body = serde_json::json!(EraseRequest { subject: subject.to_owned(), dry_run });
+        let url = self.address().api(&["audit", "erase"]);
+        Ok(self.json(Ask::once(reqwest::Method::POST, url, Some(body))).await?.body)
     }
 
     /// Whether it is alive. Also fits a gateway.

@@ -25,7 +25,7 @@ use super::router::router;
 use super::snapshot::{self, Snapshots, this_program};
 use super::start::open_log;
 use super::writer::{Writer, WriterThread};
-use super::{embedded, listener, metrics, oidc, prepare, reconcile};
+use super::{audit, embedded, listener, metrics, oidc, prepare, reconcile};
 use crate::upstream::{Fleet, FleetLimits};
 
 /// How long running requests may go on at shutdown.
@@ -94,6 +94,9 @@ impl ControlPlane {
             tracing::info!(shredded, "shredded sealed values that the log does not speak of");
         }
         let audit = Arc::new(AuditLog::open(&data.join("audit"), sealed.derive(ARGUMENTS_KEY))?);
+        if let Some(erased) = audit.finish_erasure()? {
+            tracing::info!(entries = erased.entries, "an erasure that was broken off is finished");
+        }
         let metrics = metrics::Metrics::default();
         let hub = Arc::new(Hub::new(&state, metrics.revocations.clone()));
         let published = Published::new(state).by_clock(clock);
@@ -158,6 +161,10 @@ impl ControlPlane {
         self.tasks.spawn(reconcile::follow(app.clone(), stop.clone()));
         self.tasks.spawn(app.plane.clone().follow(app.hub.clone(), stop.clone()));
         self.tasks.spawn(app.hub.clone().keep(stop.clone()));
+        // Before anything is served, so that no entry is written without knowing the values in use.
+        let known = audit::learn(app, None);
+        self.tasks.spawn(audit::keep_level(app.clone(), known, stop.clone()));
+        self.tasks.spawn(audit::retain(app.clone(), stop.clone()));
         self.tasks.spawn(recovery.serve(app.clone(), stop.clone()));
         self.tasks.spawn(expire(app.clone(), stop.clone()));
         for (log, heads) in [

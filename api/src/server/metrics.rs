@@ -17,6 +17,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::app::App;
+use super::audit::open_tails;
 use super::clock;
 use super::evidence::LogName;
 use super::revocation::RevocationFigures;
@@ -175,6 +176,13 @@ fn look(app: &App) -> Figures {
         Level("children", "Child processes that run", live_children() as f64),
         Total("audit_entries", "Audit entries written since the start", audit.appended as f64),
         Total("audit_refused", "Audit entries that could not be written since the start", audit.failed as f64),
+        Level("audit_tails", "Streams of the audit log that are open", open_tails() as f64),
+        Level(
+            "audit_unindexed",
+            "Parts of the audit log that queries must read through, because their index is not made yet",
+            audit.index.missing as f64,
+        ),
+        Total("audit_looked", "Audit entries that queries read since the start", audit.looked as f64),
         Level("audit_head", "Position of the newest audit entry", audit.head.0 as f64),
         Level(
             "audit_unsynced",

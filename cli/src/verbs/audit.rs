@@ -1,14 +1,20 @@
 //! `mcpctl audit`: what agents called, and what was refused.
-use mcpctl_api::client::{AuditFilter, AuditItem};
-use mcpctl_core::time::{Timestamp, parse_span_ms};
+use mcpctl_api::client::AuditItem;
 
-use super::InProject;
+use super::audit_erase::Erase;
+use super::audit_export::Export;
+use super::audit_filters::Filters;
 use super::audit_replay::Replay;
-use crate::failure::{Done, Failure};
+use super::audit_sessions::Sessions;
+use super::audit_tail::Tail;
+use crate::failure::Done;
 use crate::format::{self, Plain};
+use crate::out;
 use crate::session::Global;
 use crate::table::Table;
-use crate::{completion, out};
+
+/// Events of a page when nothing is said.
+const PAGE: u32 = 100;
 
 /// Shows what agents called, and what was refused
 #[derive(clap::Subcommand)]
@@ -19,10 +25,16 @@ Examples:
   mcpctl audit prove grant User:alice@example.com role:edit,resource:servers --at 7d -o grant.tar
   mcpctl audit verify proof.tar
   mcpctl audit events --user alice@example.com --tool echo -o json
+  mcpctl audit tail -f --outcome denied
+  mcpctl audit sessions -p web --from 24h
   mcpctl audit replay --from 7d")]
 pub enum Audit {
     /// Lists calls, refusals and logins, newest last
     Events(Box<Events>),
+    Tail(Box<Tail>),
+    Sessions(Box<Sessions>),
+    Export(Box<Export>),
+    Erase(Erase),
     /// Writes a proof of an event, a call, or a grant at a point, which anybody can check without this program
     Prove(super::audit_prove::Prove),
     /// Checks such a proof, without asking anybody
@@ -30,38 +42,17 @@ pub enum Audit {
     Replay(Box<Replay>),
 }
 
-/// Which events.
+/// Which events, and how many.
 #[derive(clap::Args)]
 pub struct Events {
     #[command(flatten)]
-    project: InProject,
-    /// Sort of event: call, list, refusal, session, login, secret-read, audit-read, call.admitted, session.cut
-    #[arg(long, value_name = "KIND")]
-    kind: Option<String>,
-    /// E-mail address of who called
-    #[arg(long, visible_alias = "user-name", value_name = "E-MAIL", add = completion::names_of(mcpctl_core::kinds::Kind::User))]
-    user: Option<String>,
-    /// Name of the token that called
-    #[arg(long, visible_alias = "token-name", value_name = "NAME", add = completion::names_of(mcpctl_core::kinds::Kind::McpToken))]
-    token: Option<String>,
-    /// SHA-256 of the token that called
-    #[arg(long, value_name = "SHA256")]
-    token_sha: Option<String>,
-    /// Server that was called
-    #[arg(long, value_name = "NAME", add = completion::names_of(mcpctl_core::kinds::Kind::Server))]
-    server: Option<String>,
-    /// Tool that was called, under the server's own name
-    #[arg(long, value_name = "NAME")]
-    tool: Option<String>,
-    /// Not before: a moment, a date, or how long ago, such as 1h
-    #[arg(long, value_name = "WHEN")]
-    from: Option<String>,
-    /// Not after
-    #[arg(long, value_name = "WHEN")]
-    to: Option<String>,
+    filters: Filters,
     /// Goes on where another page ended
-    #[arg(long, value_name = "POSITION")]
+    #[arg(long, value_name = "POSITION", conflicts_with = "before")]
     position: Option<String>,
+    /// The newest in front of this position
+    #[arg(long, value_name = "POSITION")]
+    before: Option<String>,
     /// Most events to show
     #[arg(long, value_name = "N")]
     limit: Option<u32>,
@@ -74,6 +65,10 @@ impl Audit {
     pub async fn run(self, global: &Global) -> Done {
         match self {
             Self::Events(events) => events.run(global).await,
+            Self::Tail(tail) => tail.run(global).await,
+            Self::Sessions(sessions) => sessions.run(global).await,
+            Self::Export(export) => export.run(global).await,
+            Self::Erase(erase) => erase.run(global).await,
             Self::Replay(replay) => replay.run(global).await,
             Self::Prove(prove) => prove.run(global).await,
             Self::Verify(verify) => verify.run(),
@@ -83,7 +78,10 @@ impl Audit {
 
 impl Events {
     async fn run(&self, global: &Global) -> Done {
-        let filter = self.filter(format::now())?;
+        let mut filter = self.filters.of(format::now())?;
+        filter.position.clone_from(&self.position);
+        filter.fields.extend(self.before.clone().map(|before| ("before", before)));
+        filter.limit = self.limit;
         let list = global.session()?.client.audit_events(&filter).await?;
         let text = match self.output {
             Plain::Json => format::json(&list),
@@ -95,39 +93,20 @@ impl Events {
             return Ok(());
         }
         out::print(&text)?;
-        if let (Some(next), Plain::Table) = (&list.next, self.output) {
-            out::note(&format!("There may be more: --position {next}"));
+        if self.output != Plain::Table {
+            return Ok(());
+        }
+        // A page of the newest is full when there may be older ones in front of it.
+        let full = self.limit.unwrap_or(PAGE) as usize <= list.items.len();
+        match (&list.next, list.items.first()) {
+            (Some(next), _) => out::note(&format!("There may be more: --position {next}")),
+            (None, Some(first)) if self.position.is_none() && full => {
+                out::note(&format!("There may be older ones: --before {}", first.position));
+            }
+            _ => {}
         }
         Ok(())
     }
-
-    fn filter(&self, now: Timestamp) -> Done<AuditFilter> {
-        let when = |text: &Option<String>| text.as_deref().map(|text| moment(text, now)).transpose();
-        let fields = [
-            ("project", self.project.project.clone()),
-            ("kind", self.kind.clone()),
-            ("userName", self.user.clone()),
-            ("tokenName", self.token.clone()),
-            ("tokenSha", self.token_sha.clone()),
-            ("server", self.server.clone()),
-            ("tool", self.tool.clone()),
-            ("from", when(&self.from)?),
-            ("to", when(&self.to)?),
-        ];
-        let fields = fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-        Ok(AuditFilter { fields, position: self.position.clone(), limit: self.limit })
-    }
-}
-
-/// A moment, a date, or a span before now.
-fn moment(text: &str, now: Timestamp) -> Done<String> {
-    if let Ok(span) = parse_span_ms(text) {
-        return Ok(Timestamp::from_millis(now.as_millis().saturating_sub(span)).to_string());
-    }
-    let parsed = text.parse::<Timestamp>();
-    parsed
-        .map(|at| at.to_string())
-        .map_err(|error| Failure::usage(error.to_string()).hint("or how long ago, such as 30m or 7d"))
 }
 
 fn table(items: &[AuditItem]) -> Table {
@@ -150,17 +129,4 @@ fn table(items: &[AuditItem]) -> Table {
         ]);
     }
     table
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_moment_may_be_said_as_how_long_ago() {
-        let now: Timestamp = "2026-11-21T09:30:00Z".parse().unwrap();
-        assert_eq!(moment("30m", now).unwrap(), "2026-11-21T09:00:00.000Z");
-        assert_eq!(moment("2026-11-20", now).unwrap(), "2026-11-20T00:00:00.000Z");
-        assert!(moment("yesterday", now).is_err());
-    }
 }

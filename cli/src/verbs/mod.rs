@@ -3,8 +3,13 @@ mod apply;
 mod attach;
 mod attest;
 mod audit;
+mod audit_erase;
+mod audit_export;
+mod audit_filters;
 mod audit_prove;
 mod audit_replay;
+mod audit_sessions;
+mod audit_tail;
 mod can_i;
 mod completion;
 mod config;
@@ -111,6 +116,8 @@ pub enum Verb {
     #[command(subcommand)]
     Audit(audit::Audit),
     #[command(subcommand)]
+    Session(audit_sessions::SessionVerb),
+    #[command(subcommand)]
     Log(log::Log),
     #[command(subcommand)]
     Witness(witness::Witness),
@@ -160,6 +167,7 @@ impl Verb {
             Self::Test(verb) => verb.run().await,
             Self::Mcp(verb) => verb.run(global).await,
             Self::Audit(verb) => verb.run(global).await,
+            Self::Session(verb) => verb.run(global).await,
             Self::Log(verb) => verb.run(global).await,
             Self::Witness(verb) => verb.run().await,
             Self::Secret(verb) => verb.run(),

@@ -59,7 +59,7 @@ pub async fn run(session: &Session, undo: Undo, how: &How) -> Done {
 }
 
 /// Whether somebody who sees it says yes.
-async fn agreed() -> Done<bool> {
+pub async fn agreed() -> Done<bool> {
     if !out::can_ask() {
         return Err(
             Failure::usage("there is nobody to ask").hint("add --yes to do it, or --dry-run to see what it does")

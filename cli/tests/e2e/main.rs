@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod agents;
+mod audit_export;
 mod bad_input;
 mod conformance;
 mod crash;

@@ -67,6 +67,16 @@ fn the_guide_for_checking_our_log_does_what_it_says() {
     walk_all(include_str!("../../../docs/guides/checking-our-log.md"), shell, str::to_owned);
 }
 
+#[test]
+fn the_guide_about_audit_does_what_it_says() {
+    let up = Up::start();
+    let folder = up.place.path("audit");
+    std::fs::create_dir(&folder).unwrap();
+    let mut shell = shell(&up, &folder);
+    shell.env("ENDPOINT", &up.ready.endpoint);
+    walk_all(include_str!("../../../docs/guides/audit.md"), shell, str::to_owned);
+}
+
 /// What the control plane's own server offers to agents about rights and the past.
 const TOOLS: &str = "history,can_i,why,why_not,who_can,what_can,diff,review";
 

@@ -201,7 +201,7 @@ pub type Permission = RoleBinding;
 
 /// The operations that a binding may name.
 pub const OPERATIONS: &[&str] =
-    &["logs", "backup", "restore", "impersonate", "migrate-secrets", "audit", "bind", "log", "attest"];
+    &["logs", "backup", "restore", "impersonate", "migrate-secrets", "audit", "bind", "log", "attest", "erase"];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

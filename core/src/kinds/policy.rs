@@ -14,6 +14,9 @@ pub const ORGANISATION: &str = "organisation";
 /// Longest chain of grants that a policy may allow: longer ones nobody can follow.
 const DEPTH_MAX: u32 = 64;
 
+/// Shortest time that audit entries may be kept: nobody drops the day in which they did something.
+const AUDIT_RETENTION_MS_MIN: u64 = 24 * 60 * 60 * 1000;
+
 /// What holds for the whole organisation. There is one, named `organisation`; without it nothing is limited.
 /// It binds what is made from then on: a token that lives longer goes on to its end, and is listed by `review`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +32,10 @@ pub struct Policy {
     /// by local recovery give rights; with 2, those to whom they gave, too; and so on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delegation_depth: Option<u32>,
+    /// How long entries of the audit log are kept, such as `365d`; at least a day. Older ones are dropped in whole segments,
+    /// and their hashes stay, so that the log is verified as before. Left out, nothing is dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit_retention: Option<String>,
 }
 
 impl Policy {
@@ -43,6 +50,14 @@ impl Policy {
     #[must_use]
     pub fn max_ttl_ms(&self) -> Option<u64> {
         self.max_ttl.as_deref().and_then(|text| parse_span_ms(text).ok())
+    }
+}
+
+impl Policy {
+    /// How long audit entries are kept, in milliseconds.
+    #[must_use]
+    pub fn audit_retention_ms(&self) -> Option<u64> {
+        self.audit_retention.as_deref().and_then(|text| parse_span_ms(text).ok())
     }
 }
 
@@ -73,6 +88,13 @@ impl Resource for Policy {
         }
         if let Some(error) = self.max_ttl.as_ref().and_then(|text| parse_span_ms(text).err()) {
             violations.hint("maxTtl", error.to_string(), "leave it out for no limit");
+        }
+        match self.audit_retention.as_deref().map(parse_span_ms) {
+            Some(Err(error)) => violations.hint("auditRetention", error.to_string(), "leave it out to keep everything"),
+            Some(Ok(span)) if span < AUDIT_RETENTION_MS_MIN => {
+                violations.hint("auditRetention", "is less than a day".to_owned(), "write 1d or more");
+            }
+            _ => {}
         }
         if self.delegation_depth.is_some_and(|depth| !(1..=DEPTH_MAX).contains(&depth)) {
             violations.hint("delegationDepth", format!("is not 1 to {DEPTH_MAX}"), "leave it out for no limit");

@@ -227,6 +227,19 @@ impl Journal {
         Ok(())
     }
 
+    /// Ends the segment that is written to, if there is anything in it: all that was appended is in whole segments then.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn roll(&mut self) -> Result<(), LogError> {
+        self.positions.check()?;
+        if self.active.as_ref().is_none_or(|active| active.end == SEGMENT_HEAD_BYTES) {
+            return Ok(());
+        }
+        self.seal()?;
+        self.begin_segment()
+    }
+
     fn begin_segment(&mut self) -> Result<(), LogError> {
         let zeros = self.options.ahead_bytes;
         let file = Arc::new(segment::create(self.disk, &self.dir, self.next, zeros)?);

@@ -17,6 +17,11 @@ impl JournalReader {
         Self { positions }
     }
 
+    /// For what is written anew, and for what is dropped.
+    pub(super) fn positions(&self) -> &Positions {
+        &self.positions
+    }
+
     /// Seq of the first record that is kept; `None` for an empty journal.
     #[must_use]
     pub fn first(&self) -> Option<Seq> {
@@ -56,11 +61,13 @@ impl JournalReader {
     /// When a segment can't be read or is damaged.
     pub fn scan(&self, from: Seq, each: &mut dyn FnMut(Seq, &[u8]) -> bool) -> Result<(), LogError> {
         let head = self.head();
-        let Some(first) = self.first() else { return Ok(()) };
-        let mut next = from.max(first);
+        let mut next = from;
         while next <= head {
-            let Some(place) = self.positions.place(next) else { return Ok(()) };
-            let mut walk = Walk::between(place.path, place.seq, place.offset, place.end)?;
+            // Asked each time: what is dropped meanwhile is not there to be read.
+            let Some(first) = self.first() else { return Ok(()) };
+            next = next.max(first);
+            let Some(place) = self.positions.place(next)? else { return Ok(()) };
+            let mut walk = Walk::between(place.path, place.file, place.seq, place.offset, place.end);
             let begins = next;
             while let Some(spot) = walk.next_frame()? {
                 if spot.seq < next {

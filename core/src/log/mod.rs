@@ -15,6 +15,9 @@ pub mod journal;
 mod journal_reader;
 #[cfg(test)]
 mod journal_tests;
+pub mod kept;
+#[cfg(test)]
+mod kept_tests;
 #[cfg(test)]
 mod laws;
 mod lock;

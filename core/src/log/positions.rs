@@ -46,6 +46,8 @@ impl Segment {
 /// Where to begin to look for a record.
 pub(super) struct Place {
     pub(super) path: PathBuf,
+    /// Opened while the places held: a segment that is written anew has others.
+    pub(super) file: File,
     pub(super) seq: Seq,
     pub(super) offset: u64,
     pub(super) end: u64,
@@ -163,15 +165,51 @@ impl Positions {
     }
 
     /// Where to begin to look for `seq`; `None` when no segment has it.
-    pub(super) fn place(&self, seq: Seq) -> Option<Place> {
+    pub(super) fn place(&self, seq: Seq) -> Result<Option<Place>, LogError> {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         if seq > self.written() {
-            return None;
+            return Ok(None);
         }
-        let segment = &segments[segments.partition_point(|segment| segment.first <= seq).checked_sub(1)?];
+        let index = segments.partition_point(|segment| segment.first <= seq).checked_sub(1);
+        let Some(segment) = index.and_then(|index| segments.get(index)) else { return Ok(None) };
         let stride = (seq.0 - segment.first.0) / STRIDE;
-        let offset = *segment.places.get(usize::try_from(stride).ok()?)?;
+        let Some(offset) = usize::try_from(stride).ok().and_then(|stride| segment.places.get(stride)) else {
+            return Ok(None);
+        };
         let begins = Seq(segment.first.0 + stride * STRIDE);
-        Some(Place { path: path_of(&self.dir, segment.first), seq: begins, offset, end: segment.end })
+        let path = path_of(&self.dir, segment.first);
+        let file = File::open(&path).map_err(failed("open", &path))?;
+        Ok(Some(Place { path, file, seq: begins, offset: *offset, end: segment.end }))
+    }
+
+    pub(super) fn dir(&self) -> &std::path::Path {
+        &self.dir
+    }
+
+    pub(super) fn disk(&self) -> &'static dyn Disk {
+        self.disk
+    }
+
+    /// Segments that nothing is written to any more, in order: all but the last.
+    pub(super) fn whole(&self) -> Vec<Segment> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        segments[..segments.len().saturating_sub(1)].to_vec()
+    }
+
+    /// Puts a segment that was written anew in the place of the old one: its file and its places at once.
+    pub(super) fn exchange(&self, new: Segment, rename: impl FnOnce() -> std::io::Result<()>) -> std::io::Result<()> {
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        rename()?;
+        if let Some(old) = segments.iter_mut().find(|segment| segment.first == new.first) {
+            *old = new;
+        }
+        Ok(())
+    }
+
+    /// Nobody reads what is before `kept` from now on; answers the segments that held nothing else, in order.
+    pub(super) fn leave(&self, kept: Seq) -> Vec<Segment> {
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        let gone = segments.windows(2).take_while(|pair| pair[1].first <= kept).count();
+        segments.drain(..gone).collect()
     }
 }

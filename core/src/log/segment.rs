@@ -78,7 +78,7 @@ pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error
     move |source| LogError::Io { action, path, source }
 }
 
-fn header(first: Seq) -> [u8; SEGMENT_HEAD_BYTES as usize] {
+pub(super) fn header(first: Seq) -> [u8; SEGMENT_HEAD_BYTES as usize] {
     let mut bytes = [0; SEGMENT_HEAD_BYTES as usize];
     bytes[..8].copy_from_slice(&MAGIC);
     bytes[8..12].copy_from_slice(&SEGMENT_FORMAT.to_le_bytes());

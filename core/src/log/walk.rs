@@ -80,9 +80,8 @@ impl Walk {
     }
 
     /// Walks from a known frame up to a known end.
-    pub(super) fn between(path: PathBuf, next: Seq, offset: u64, end: u64) -> Result<Self, LogError> {
-        let file = File::open(&path).map_err(failed("open", &path))?;
-        Ok(Self { path, window: Window::new(file, end, 64 * 1024), offset, next })
+    pub(super) fn between(path: PathBuf, file: File, next: Seq, offset: u64, end: u64) -> Self {
+        Self { path, window: Window::new(file, end, 64 * 1024), offset, next }
     }
 
     /// Reads the next batch; `batch` then says where its frames lie, and [`Walk::entry`] gives them.

@@ -16,7 +16,10 @@ use mcpctl_core::log::{JournalReader, LogError};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::index::{Index, IndexFigures, SHARD};
+use super::query::{AuditQuery, Look};
 use super::record::encode;
+use super::redact::Redactor;
 use super::text::clip;
 use super::ticket::Tickets;
 use crate::plane::{AuditEntry, AuditFailed};
@@ -32,10 +35,11 @@ const REOPEN: (Duration, Duration) = (Duration::from_millis(250), Duration::from
 const OPTIONS: JournalOptions =
     JournalOptions { segment_bytes: 64 * 1024 * 1024, ahead_bytes: 256 * 1024, sync: Sync::Later };
 
-/// The audit log. Its folder is locked as long as it lives; dropping it syncs and joins the keeper.
+/// The audit log. Its folder is locked as long as it lives; dropping it syncs and joins its threads.
 pub struct AuditLog {
     shared: Arc<Shared>,
     keeper: Option<JoinHandle<()>>,
+    indexer: Option<JoinHandle<()>>,
 }
 
 /// Figures for `/metrics`.
@@ -49,6 +53,10 @@ pub struct AuditFigures {
     pub head: Seq,
     /// Position of the last entry that is durable.
     pub durable: Seq,
+    /// How much of the index is there.
+    pub index: IndexFigures,
+    /// Entries that queries read, since the start.
+    pub looked: u64,
 }
 
 struct Shared {
@@ -66,6 +74,15 @@ struct Shared {
     synced: watch::Sender<Seq>,
     /// How often it was given up: what was appended before is not durable by what is written after.
     breaks: AtomicU64,
+    index: Index,
+    indexer: std::sync::OnceLock<std::thread::Thread>,
+    to_index: AtomicBool,
+    looked: AtomicU64,
+    newest: watch::Sender<Seq>,
+    redactor: Redactor,
+    erasing: Mutex<()>,
+    #[cfg(test)]
+    stop_after: AtomicU64,
 }
 
 /// What is behind the lock.
@@ -89,6 +106,12 @@ impl AuditLog {
         Self::open_on(dir, key, options, &RealDisk)
     }
 
+    /// The same with or without an index, so that its price can be measured.
+    #[doc(hidden)]
+    pub fn open_for_bench(dir: &Path, key: [u8; 32], indexed: bool) -> Result<Self, LogError> {
+        Self::open_whole(dir, key, OPTIONS, &RealDisk, if indexed { SHARD } else { 0 })
+    }
+
     /// The same on a disk that may fail, in tests.
     pub(in crate::server) fn open_on(
         dir: &Path,
@@ -96,8 +119,32 @@ impl AuditLog {
         options: JournalOptions,
         disk: &'static dyn Disk,
     ) -> Result<Self, LogError> {
+        Self::open_whole(dir, key, options, disk, SHARD)
+    }
+
+    /// The same with an index of so many positions a shard: few, in tests.
+    #[cfg(test)]
+    pub(super) fn open_sharded(
+        dir: &Path,
+        key: [u8; 32],
+        options: JournalOptions,
+        shard: u32,
+    ) -> Result<Self, LogError> {
+        Self::open_whole(dir, key, options, &RealDisk, shard)
+    }
+
+    fn open_whole(
+        dir: &Path,
+        key: [u8; 32],
+        options: JournalOptions,
+        disk: &'static dyn Disk,
+        shard: u32,
+    ) -> Result<Self, LogError> {
         let journal = Journal::open_on(dir, options, disk, &mut |_| Ok(()))?;
         let durable = journal.reader().durable();
+        let index = Index::new(&dir.join("index"), blake3::derive_key("mcpctl audit index 1", &key), shard);
+        index.load(&journal.reader())?;
+        let newest = watch::Sender::new(journal.head());
         let desk = Desk { reader: journal.reader(), journal: Some(journal), why: String::new() };
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
@@ -112,13 +159,21 @@ impl AuditLog {
             keeper: std::sync::OnceLock::new(),
             synced: watch::Sender::new(durable),
             breaks: AtomicU64::new(0),
+            index,
+            indexer: std::sync::OnceLock::new(),
+            to_index: AtomicBool::new(true),
+            looked: AtomicU64::new(0),
+            newest,
+            redactor: Redactor::default(),
+            erasing: Mutex::new(()),
+            #[cfg(test)]
+            stop_after: AtomicU64::new(0),
         });
-        let of_keeper = Arc::clone(&shared);
-        let keeper = std::thread::Builder::new().name("audit-keeper".to_owned()).spawn(move || of_keeper.keep());
-        let keeper =
-            keeper.map_err(|source| LogError::Io { action: "start the keeper of", path: dir.to_owned(), source })?;
-        let _ = shared.keeper.set(keeper.thread().clone());
-        Ok(Self { shared, keeper: Some(keeper) })
+        let mut log = Self { shared, keeper: None, indexer: None };
+        let (of_keeper, of_indexer) = (Arc::clone(&log.shared), Arc::clone(&log.shared));
+        log.keeper = Some(started(dir, "audit-keeper", &log.shared.keeper, move || of_keeper.keep())?);
+        log.indexer = Some(started(dir, "audit-indexer", &log.shared.indexer, move || of_indexer.make_index())?);
+        Ok(log)
     }
 
     /// Writes an entry and answers its position. When it returns, the entry survives the death of this process.
@@ -179,6 +234,89 @@ impl AuditLog {
             failed: self.shared.failed.load(Ordering::Relaxed),
             head: reader.head(),
             durable: reader.durable(),
+            index: self.shared.index.figures(),
+            looked: self.shared.looked.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Tells the position of the newest entry, as it grows.
+    #[must_use]
+    pub fn newest(&self) -> watch::Receiver<Seq> {
+        self.shared.newest.subscribe()
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.shared.dir
+    }
+
+    /// Held by whoever changes what was written: one at a time.
+    pub(super) fn erasing(&self) -> parking_lot::MutexGuard<'_, ()> {
+        self.shared.erasing.lock()
+    }
+
+    /// Ends the segment that is written to: what was appended so far is in whole ones then, and durable.
+    pub(super) fn roll(&self) -> Result<(), LogError> {
+        let mut desk = self.shared.desk.lock();
+        let why = desk.why.clone();
+        let Some(journal) = &mut desk.journal else { return Err(LogError::Broken { why }) };
+        journal.roll()
+    }
+
+    /// Makes the index level again with records that were exchanged.
+    pub(super) fn index_anew(&self, changed: &[Seq]) -> Result<(), LogError> {
+        // No entry is added as long as the desk is held.
+        let desk = self.shared.desk.lock();
+        self.shared.index.forget(Seq(0), changed);
+        self.shared.index.again(&desk.reader)?;
+        drop(desk);
+        self.shared.wake_indexer();
+        Ok(())
+    }
+
+    /// Forgets what was dropped.
+    pub(super) fn index_forget(&self, kept: Seq) {
+        self.shared.index.forget(kept, &[]);
+    }
+
+    #[cfg(test)]
+    pub(super) fn stop_for_tests(&self, after: u64) {
+        self.shared.stop_after.store(after + 1, Ordering::SeqCst);
+    }
+
+    /// As if the process were killed, after so many steps.
+    #[cfg(test)]
+    pub(super) fn stopped_for_tests(&self) -> Result<(), LogError> {
+        match self.shared.stop_after.load(Ordering::SeqCst) {
+            0 => Ok(()),
+            1 => Err(LogError::Broken { why: "a test stopped it".to_owned() }),
+            more => {
+                self.shared.stop_after.store(more - 1, Ordering::SeqCst);
+                Ok(())
+            }
+        }
+    }
+
+    /// What takes secrets out of entries.
+    #[must_use]
+    pub fn redactor(&self) -> &Redactor {
+        &self.shared.redactor
+    }
+
+    /// The log and its index as they are now.
+    pub(super) fn look<'a>(&'a self, query: &'a AuditQuery) -> Look<'a> {
+        let index = &self.shared.index;
+        let wants = index.hasher().wants(query);
+        // No entry is added as long as the desk is held: what the index has is then level with the head.
+        let desk = self.shared.desk.lock();
+        let reader = desk.reader.clone();
+        let looked = &self.shared.looked;
+        Look { query, head: reader.head(), reader, index, moment: index.moment(&wants), wants, looked }
+    }
+
+    /// A query may have found that a part of the index is missing.
+    pub(super) fn indexer_may_work(&self) {
+        if self.shared.index.figures().missing > 0 {
+            self.shared.wake_indexer();
         }
     }
 
@@ -196,28 +334,51 @@ impl AuditLog {
 impl Drop for AuditLog {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
-        if let Some(keeper) = self.keeper.take() {
-            keeper.thread().unpark();
-            let _ = keeper.join();
+        for thread in [self.keeper.take(), self.indexer.take()].into_iter().flatten() {
+            thread.thread().unpark();
+            let _ = thread.join();
         }
     }
 }
 
+/// Starts a thread, and leaves word where it can be woken.
+fn started(
+    dir: &Path,
+    name: &str,
+    woken: &std::sync::OnceLock<std::thread::Thread>,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, LogError> {
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    let thread =
+        thread.map_err(|source| LogError::Io { action: "start a thread for", path: dir.to_owned(), source })?;
+    let _ = woken.set(thread.thread().clone());
+    Ok(thread)
+}
+
 impl Shared {
     fn append(&self, mut entry: AuditEntry) -> Result<Seq, AuditFailed> {
+        // Before it is cut: half a secret is not recognised.
+        self.redactor.redact(&mut entry);
         clip(&mut entry);
         // Short arguments could be guessed from a plain digest, not from one under a key.
-        entry.arguments = entry.arguments.map(|plain| Digest(*blake3::keyed_hash(&self.key, &plain.0).as_bytes()));
+        let under_key = |plain: Digest| Digest(*blake3::keyed_hash(&self.key, &plain.0).as_bytes());
+        entry.arguments = entry.arguments.map(under_key);
+        entry.answer = entry.answer.map(under_key);
+        let (at, terms) = (entry.at, self.index.terms(&entry));
         let bytes = encode(entry, &clock::random()).map_err(|error| AuditFailed(error.to_string()))?;
-        let seq = {
+        let (seq, filled) = {
             let mut desk = self.desk.lock();
             let Some(journal) = &mut desk.journal else { return Err(AuditFailed(desk.why.clone())) };
             let seq = journal.head().next();
             match journal.append(seq, [&bytes[..]].into_iter()) {
-                Ok(()) => seq,
+                Ok(()) => (seq, self.index.take(seq, at, &terms)),
                 Err(error) => return Err(self.failed_with(&mut desk, &error)),
             }
         };
+        self.newest.send_replace(seq);
+        if filled {
+            self.wake_indexer();
+        }
         if !self.dirty.swap(true, Ordering::AcqRel) {
             self.wake();
         }
@@ -249,6 +410,34 @@ impl Shared {
         }
     }
 
+    fn wake_indexer(&self) {
+        self.to_index.store(true, Ordering::Release);
+        if let Some(indexer) = self.indexer.get() {
+            indexer.unpark();
+        }
+    }
+
+    /// Writes full shards of the index, and makes those that are missing.
+    fn make_index(&self) {
+        while !self.stop.load(Ordering::Acquire) {
+            if !self.to_index.swap(false, Ordering::AcqRel) {
+                std::thread::park();
+                continue;
+            }
+            let reader = self.desk.lock().reader.clone();
+            match self.index.work(&reader) {
+                Ok(true) => self.to_index.store(true, Ordering::Release),
+                // What is full is written when it is durable; the sync says so.
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::error!(why = causes(&error), "a part of the audit index can't be made: queries read on");
+                    std::thread::park_timeout(REOPEN.1);
+                    self.to_index.store(true, Ordering::Release);
+                }
+            }
+        }
+    }
+
     fn keep(&self) {
         let mut wait = REOPEN.0;
         while !self.stop.load(Ordering::Acquire) {
@@ -270,7 +459,12 @@ impl Shared {
         self.dirty.store(false, Ordering::Release);
         let Some(syncer) = self.desk.lock().journal.as_ref().map(Journal::syncer) else { return };
         match syncer.sync() {
-            Ok(durable) => self.tell(durable),
+            Ok(durable) => {
+                self.tell(durable);
+                if self.index.figures().waiting > 0 {
+                    self.wake_indexer();
+                }
+            }
             Err(error) => {
                 let why = causes(&error);
                 tracing::error!(%why, "the audit log can't be synced");
@@ -294,9 +488,14 @@ impl Shared {
         match Journal::open_on(&self.dir, self.options, self.disk, &mut |_| Ok(())) {
             Ok(journal) => {
                 let mut desk = self.desk.lock();
+                if let Err(error) = self.index.load(&journal.reader()) {
+                    desk.why = causes(&error);
+                    return false;
+                }
                 desk.reader = journal.reader();
                 desk.journal = Some(journal);
                 self.tell(desk.reader.durable());
+                self.wake_indexer();
                 tracing::info!("the audit log takes entries again");
                 true
             }

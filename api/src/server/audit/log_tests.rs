@@ -89,7 +89,7 @@ fn a_missing_folder_refuses_entries_until_it_is_back() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("audit");
     let options = JournalOptions { segment_bytes: 4096, ahead_bytes: 1024, sync: Sync::Later };
-    let log = AuditLog::open_with(&folder, KEY, options).unwrap();
+    let log = AuditLog::open_sharded(&folder, KEY, options, 16).unwrap();
     log.append(entry("a")).unwrap();
     let away = dir.path().join("away");
     std::fs::rename(&folder, &away).unwrap();
@@ -113,7 +113,7 @@ fn what_a_caller_may_make_as_long_as_it_likes_is_cut() {
 fn many_threads_append_and_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     let options = JournalOptions { segment_bytes: 64 * 1024, ahead_bytes: 4096, sync: Sync::Later };
-    let log = AuditLog::open_with(dir.path(), KEY, options).unwrap();
+    let log = AuditLog::open_sharded(dir.path(), KEY, options, 16).unwrap();
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let log = &log;

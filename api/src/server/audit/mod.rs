@@ -2,8 +2,14 @@
 mod delivered;
 #[cfg(test)]
 mod durable_tests;
+mod erase;
+#[cfg(test)]
+mod erase_tests;
 #[cfg(test)]
 mod gated_disk;
+mod index;
+#[cfg(test)]
+mod index_laws;
 mod log;
 #[cfg(test)]
 mod log_tests;
@@ -14,7 +20,17 @@ mod query_tests;
 mod record;
 #[cfg(test)]
 mod record_tests;
+mod redact;
+mod retention;
+#[cfg(test)]
+mod retention_tests;
 mod route;
+mod sessions;
+#[cfg(test)]
+mod sessions_tests;
+mod tail;
+#[cfg(test)]
+mod tail_tests;
 mod text;
 mod ticket;
 
@@ -24,9 +40,14 @@ pub(in crate::server) const ARGUMENTS_KEY: &str = "mcpctl audit arguments 1";
 pub(super) use delivered::{Delivered, entry_id};
 #[cfg(test)]
 pub(crate) use gated_disk::GatedDisk;
+pub use index::IndexFigures;
 pub use log::{AuditFigures, AuditLog};
 pub use query::{AuditQuery, LIMIT_MAX, RIGHT, read_entry};
 pub use record::{AuditRecord, DOMAIN, RecordError, decode};
+pub use redact::Redactor;
+pub(in crate::server) use redact::{keep_level, learn};
+pub(in crate::server) use retention::keep as retain;
 pub use route::routes;
+pub(super) use tail::open_tails;
 pub(super) use text::harmless;
 pub(super) use ticket::Ticket;

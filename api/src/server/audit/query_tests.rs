@@ -112,7 +112,8 @@ fn control_characters_are_escaped_on_the_way_out() {
 fn a_look_at_the_log_is_an_entry_that_says_what_was_looked_for() {
     let reader = actor(ActorKind::User, "eve@example.com");
     let verdict = Verdict { allowed: false, rule: Rule::NoGrant, at: Seq(9), via: Vec::new() };
-    let entry = read_entry(&reader, &query("tokenName=ci&limit=5"), &verdict, Timestamp::from_millis(1));
+    let entry =
+        read_entry(&reader, "GET /audit/events", &query("tokenName=ci&limit=5"), &verdict, Timestamp::from_millis(1));
     assert_eq!((&*entry.kind, entry.allowed, &*entry.outcome), ("audit-read", false, "denied"));
     assert_eq!((entry.seq, entry.rule.as_deref()), (Seq(9), Some("no-grant")));
     assert_eq!(entry.asked, Some(Asked::Operation { operation: "audit".to_owned() }));

@@ -109,6 +109,10 @@ struct Details {
     answer_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     arguments: Option<Digest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer: Option<Digest>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    redacted: Vec<String>,
 }
 
 /// A record of the audit log, as it is stored.
@@ -281,6 +285,8 @@ fn split(entry: AuditEntry) -> (Header, Details) {
         request_bytes,
         answer_bytes,
         arguments,
+        answer,
+        redacted,
     } = entry;
     let ((kind, other_kind), (outcome, other_outcome)) = (word(kind), word(outcome));
     let (rule, other_rule) =
@@ -307,6 +313,8 @@ fn split(entry: AuditEntry) -> (Header, Details) {
         request_bytes,
         answer_bytes,
         arguments,
+        answer,
+        redacted,
     };
     (header, details)
 }
@@ -336,5 +344,7 @@ fn join(header: Header, details: Details) -> AuditEntry {
         request_bytes: details.request_bytes,
         answer_bytes: details.answer_bytes,
         arguments: details.arguments,
+        answer: details.answer,
+        redacted: details.redacted,
     }
 }

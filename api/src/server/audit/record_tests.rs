@@ -38,6 +38,8 @@ fn telling() -> AuditEntry {
         request_bytes: 55,
         answer_bytes: 66,
         arguments: Some(Digest([0xcd; 32])),
+        answer: Some(Digest([0xef; 32])),
+        redacted: vec!["tool: GitHub token".to_owned()],
     }
 }
 

@@ -77,6 +77,8 @@ fn texts(entry: &mut AuditEntry, each: &mut dyn FnMut(&mut String)) {
         request_bytes: _,
         answer_bytes: _,
         arguments: _,
+        answer: _,
+        redacted: _,
     } = entry;
     [kind, method, outcome].into_iter().for_each(&mut *each);
     [id, project, session, server, tool, rule, reason].into_iter().flatten().for_each(&mut *each);

@@ -219,11 +219,11 @@ fn may_read(app: &App, caller: &Authenticated, method: &str, what: &str) -> Resu
         method: method.to_owned(),
         actor: Some(caller.actor.clone()),
         tool: Some(what.chars().take(60).collect()),
-        allowed: verdict.allowed,
-        seq: state.seq(),
         outcome: if verdict.allowed { "ok" } else { "denied" }.to_owned(),
         ..AuditEntry::default()
     };
+    // What was asked is said, so that it can be decided again.
+    let entry = entry.decided(&Ask::Operation(MAY_READ), &verdict);
     app.audit.append(entry).map_err(|error| unavailable(error.to_string()))?;
     if verdict.allowed {
         return Ok(());

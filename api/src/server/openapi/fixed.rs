@@ -6,25 +6,32 @@ use crate::server::evidence::LogName;
 
 /// All of them.
 pub(super) fn operations() -> Vec<Operation> {
-    [identity(), vec![batch()], running(), evidence(), gateways(), open()].concat()
+    [identity(), vec![batch()], running(), super::audit::operations(), evidence(), gateways(), open()].concat()
 }
 
-fn operation(id: &str, tag: &str, summary: &str, parameters: Vec<Value>, good: Value, bad: &[&str]) -> Value {
+pub(super) fn operation(
+    id: &str,
+    tag: &str,
+    summary: &str,
+    parameters: Vec<Value>,
+    good: Value,
+    bad: &[&str],
+) -> Value {
     let mut responses = json!({ "200": good });
     refusals(&mut responses, bad);
     json!({ "operationId": id, "tags": [tag], "summary": summary, "parameters": parameters, "responses": responses })
 }
 
-fn with_body(mut operation: Value, schema: &Value) -> Value {
+pub(super) fn with_body(mut operation: Value, schema: &Value) -> Value {
     operation["requestBody"] = body(schema);
     operation
 }
 
-fn at(path: &str, method: &'static str, operation: Value) -> Operation {
+pub(super) fn at(path: &str, method: &'static str, operation: Value) -> Operation {
     (format!("/api/v1{path}"), method, operation)
 }
 
-fn text(description: &str, media: &str) -> Value {
+pub(super) fn text(description: &str, media: &str) -> Value {
     json!({ "description": description, "content": { media: { "schema": { "type": "string" } } } })
 }
 
@@ -111,22 +118,6 @@ fn running() -> Vec<Operation> {
         query("tail", "integer", "Only the last lines."),
         query("follow", "boolean", "Goes on with each new line."),
     ];
-    let filters = [
-        ("project", "string", "Project."),
-        ("kind", "string", "Sort of entry, such as `call`."),
-        ("userName", "string", "Person who acted, or whose rights bound the token."),
-        ("tokenName", "string", "Token that acted."),
-        ("tokenSha", "string", "SHA-256 of the token, or its beginning."),
-        ("server", "string", "Server."),
-        ("tool", "string", "Tool, prompt or resource."),
-        ("outcome", "string", "Outcome, such as `denied`."),
-        ("from", "string", "Not before this moment."),
-        ("to", "string", "Not after this moment."),
-        ("position", "integer", "From this position on; without it, the newest."),
-        ("limit", "integer", "Most entries, at most 1,000."),
-    ];
-    let filters = filters.iter().map(|(name, kind, description)| query(name, kind, description)).collect();
-    let events = json_answer("Entries, the newest last.", &list_of(&shape("AuditItem")));
     let status = json_answer("State.", &shape("Status"));
     let secret = vec![in_path("name", "Name or uid of the secret.")];
     vec![
@@ -165,18 +156,6 @@ fn running() -> Vec<Operation> {
                 secret,
                 json_answer("Values.", &values),
                 &[ALWAYS, &["404", "409"]].concat(),
-            ),
-        ),
-        at(
-            "/audit/events",
-            "get",
-            operation(
-                "list-audit-events",
-                "audit",
-                "Entries of the audit log; the look is audited too.",
-                filters,
-                events,
-                &[ALWAYS, &["400"]].concat(),
             ),
         ),
     ]

@@ -1,5 +1,6 @@
 //! The OpenAPI 3.1 document: the routes of every kind from the same loop as the router, and the fixed ones by hand.
 mod access;
+mod audit;
 mod fixed;
 mod kinds;
 mod parts;

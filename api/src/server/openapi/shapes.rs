@@ -38,10 +38,18 @@ fn one_of(values: &[&str]) -> Value {
 }
 
 fn others() -> impl Iterator<Item = (String, Value)> {
-    [basics(), identity(), running(), gateways(), super::access::shapes(), super::past::shapes()]
-        .into_iter()
-        .flatten()
-        .map(|(name, schema)| (name.to_owned(), schema))
+    [
+        basics(),
+        identity(),
+        running(),
+        gateways(),
+        super::access::shapes(),
+        super::audit::shapes(),
+        super::past::shapes(),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|(name, schema)| (name.to_owned(), schema))
 }
 
 fn basics() -> Vec<(&'static str, Value)> {
@@ -187,6 +195,8 @@ fn running() -> Vec<(&'static str, Value)> {
         ("requestBytes", number()),
         ("answerBytes", number()),
         ("arguments?", shape("Digest")),
+        ("answer?", shape("Digest")),
+        ("redacted?", many(&text())),
     ];
     let item: Vec<(&str, Value)> = [("position", number())].into_iter().chain(entry.clone()).collect();
     let instance = object(&[

@@ -110,7 +110,7 @@ async fn look(app: Arc<App>, caller: Authenticated, query: Queried, usage: Arc<U
         let seen = match verdict.allowed {
             true => {
                 let looked = audit::AuditQuery::default();
-                let entry = audit::read_entry(&caller.actor, &looked, &verdict, clock::now());
+                let entry = audit::read_entry(&caller.actor, "GET /audit/events", &looked, &verdict, clock::now());
                 app.audit.append(entry).map_err(|error| failed(error.to_string()))?;
                 Some(usage.known(&*app.log, &app.audit).map_err(|error| failed(error.to_string()))?)
             }

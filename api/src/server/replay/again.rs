@@ -26,6 +26,9 @@ pub(super) fn again(world: &dyn World, entry: &AuditEntry, made_at: Timestamp) -
 }
 
 fn allowed(world: &dyn World, entry: &AuditEntry, made_at: Timestamp) -> Again {
+    if is_erased(entry) {
+        return Again::Undecided;
+    }
     let Some(actor) = &entry.actor else {
         return Again::Otherwise("it was allowed, and nobody is named".to_owned());
     };
@@ -53,9 +56,16 @@ fn allowed(world: &dyn World, entry: &AuditEntry, made_at: Timestamp) -> Again {
     filters(world, entry, &asked.ask())
 }
 
-/// Kinds of entries that rest on a decision about access; a login rests on a password.
+/// Kinds of entries that rest on a decision about access; a login rests on a password, and what is too old is dropped by the
+/// control plane itself.
 fn of_access(entry: &AuditEntry) -> bool {
-    entry.kind != "login"
+    !matches!(&*entry.kind, "login" | "audit-retention")
+}
+
+/// Whether nothing but the header is left of an entry: who asked for what can't be told any more.
+fn is_erased(entry: &AuditEntry) -> bool {
+    let nobody = entry.actor.is_none() && entry.owner.is_none() && entry.token_sha.is_none();
+    nobody && entry.method.is_empty() && entry.asked.is_none() && entry.project.is_none()
 }
 
 /// A call of a tool also rests on the filters of the project and of the server.
