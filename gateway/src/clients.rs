@@ -19,12 +19,15 @@ const DECLARED_MAX: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Full;
 
+/// Callers of a project without a session, one for each set of capabilities that a caller has declared.
+type Stateless = HashMap<(Uid, Uid), Vec<Arc<Client>>>;
+
 /// All clients.
 #[derive(Default)]
 pub(crate) struct Clients {
     sessions: RwLock<HashMap<Arc<str>, Arc<Client>>>,
-    /// By project and subject; one for each set of capabilities that the caller has declared.
-    stateless: RwLock<HashMap<(Uid, Uid), Vec<Arc<Client>>>>,
+    /// By project and subject.
+    stateless: RwLock<Stateless>,
 }
 
 /// A new session's id.

@@ -89,7 +89,7 @@ fn rates(entries: u64) {
 fn settle(log: &AuditLog) {
     log.sync();
     while log.figures().index.missing + log.figures().index.waiting > 0 {
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::park_timeout(Duration::from_millis(5));
         log.sync();
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! A segment is written anew beside the old one, made durable, and takes its name: a crash leaves the one or the other. Old
 //! segments are dropped from the oldest on: a crash leaves a log that begins later.
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::LogError;
 use super::frame;
@@ -67,7 +67,7 @@ fn write_anew(
     reader: &JournalReader,
     old: &Segment,
     path: &Path,
-    draft: &PathBuf,
+    draft: &Path,
     each: Exchange<'_>,
 ) -> Result<(Segment, u64), LogError> {
     let disk = reader.positions().disk();

@@ -43,7 +43,7 @@ impl Deaf {
     }
 
     /// Waits until the control plane has ended the connection.
-    async fn is_cut(self) {
+    async fn until_cut(self) {
         let ended = tokio::time::timeout(Duration::from_secs(20), self.pings).await;
         ended.expect("the connection of a gateway that does not read is kept").unwrap();
     }
@@ -71,7 +71,7 @@ async fn a_gateway_that_does_not_read_is_cut_and_nobody_else_waits_for_it() {
     let said = rig.control.revoke("deaf").await;
     let took = said["revocation"]["tookMs"].as_u64().unwrap();
     assert!(said["revocation"]["acked"] == 0 && took < 1_000, "its lease is waited for and no longer: {said}");
-    deaf.is_cut().await;
+    deaf.until_cut().await;
     println!("a gateway that does not read: cut {:?} after it began, its revocation took {took} ms", began.elapsed());
     assert!(rig.control.figure("mcpctl_revocation_slow_streams_total").await >= 1.0);
     rig.report("beside a gateway that does not read");

@@ -128,7 +128,7 @@ fn stands_alone(text: &[u8], address: &[u8]) -> bool {
         let before = at.checked_sub(1).and_then(|at| text.get(at));
         let (after, then) = (text.get(at + address.len()), text.get(at + address.len() + 1));
         // The end of a sentence is no part of a name.
-        let longer = goes_on(after) && !(after == Some(&b'.') && !goes_on(then));
+        let longer = goes_on(after) && (after != Some(&b'.') || goes_on(then));
         !goes_on(before) && !longer
     })
 }

@@ -52,7 +52,7 @@ fn entry() -> impl Strategy<Value = AuditEntry> {
             kind: if session.is_some() { "call" } else { "refusal" }.to_owned(),
             actor: acts,
             owner: owner.map(|name| actor(ActorKind::User, name)),
-            token_sha: is_token.then(|| Digest([0xa0 | sha; 32])),
+            token_sha: is_token.then_some(Digest([0xa0 | sha; 32])),
             outcome: outcome.unwrap_or_default(),
             project,
             session,
