@@ -35,7 +35,7 @@ async fn values_of_secrets_and_what_looks_like_one_are_not_stored_and_it_is_said
         reasons(&house).await.split_off(before).iter().map(|entry| entry["redacted"].clone()).collect();
     assert_eq!(told, [json!(["reason: secret db/password"]), json!(["reason: GitHub token"])]);
     let data = house.data();
-    house.stop().await;
+    let _folder = house.stop().await;
     for (path, bytes) in files(&data.join("audit")) {
         let text = String::from_utf8_lossy(&bytes);
         assert!(!text.contains(&token) && !text.contains(&encoded[8..24]), "{}", path.display());

@@ -93,8 +93,8 @@ async fn a_refusal_of_the_api_is_recorded_with_what_was_asked() {
         "GET /api/v1/servers/base no-grant view",
         "POST /api/v1/audit/replay no-grant audit",
         "DELETE /api/v1/users/base@example.com no-grant delete",
-        "GET /api/v1/servers/base - -",
-        "GET /api/v1/users - -",
+        "GET /api/v1/servers/base outside-project view",
+        "GET /api/v1/users outside-project view",
         "PUT /api/v1/rbac/more ceiling -",
     ] {
         assert!(all.iter().any(|line| line == expected), "{expected}: {all:#?}");
