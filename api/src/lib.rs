@@ -1,6 +1,7 @@
 //! The control plane's face: `client` speaks to it, `server` is it, `upstream` speaks to MCP servers.
 pub mod access_wire;
 pub mod audit_wire;
+pub mod causes;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod cut;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use mcpctl_api::causes::causes;
 use mcpctl_api::client::AuditItem;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
@@ -164,16 +165,6 @@ fn rejected(form: Form, text: &str) -> Result<(), Refused> {
     }
     let why = partial["errorMessage"].as_str().unwrap_or("it does not say why");
     Err(Refused::for_good(format!("it rejects {count} records: {}", why.chars().take(200).collect::<String>())))
-}
-
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 async fn within(taking: impl Future<Output = Result<(), Refused>>) -> Result<(), Refused> {

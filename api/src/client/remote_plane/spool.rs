@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use crate::causes::causes;
 use crate::plane::AuditEntry;
 
 /// How much may lie there when nothing else is said.
@@ -211,17 +212,6 @@ fn note(dir: &Path, delivered: Seq) -> std::io::Result<()> {
     writeln!(file, "{}", delivered.0)?;
     file.sync_data()?;
     fs::rename(new, dir.join("delivered"))
-}
-
-/// An error and what caused it, in one line.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! What a strict project asks for is durable before [`AuditLog::append_durable`] returns; calls that ask at the same time
 //! share a sync. A killed process loses nothing, a power cut the last 50 ms. When the disk fails, entries are refused until
 //! it works again: the keeper, a thread of its own, opens the journal anew.
+mod keeper;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,15 +24,13 @@ use super::record::encode;
 use super::redact::Redactor;
 use super::text::clip;
 use super::ticket::Tickets;
+use crate::causes::causes;
 use crate::plane::{AuditEntry, AuditFailed};
 use crate::server::clock;
+use keeper::further;
 
-/// A sync follows the first unsynced entry after this long; with the sync itself it stays below 50 ms.
-const SYNC_AFTER: Duration = Duration::from_millis(20);
 /// How long an entry may take to become durable, for whoever waits for that. A disk that is slower than this stands still.
 const DURABLE_WITHIN: Duration = Duration::from_secs(2);
-/// Waits between attempts to open a journal that failed.
-const REOPEN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 /// Small steps of written-ahead space: the step is taken while callers wait.
 const OPTIONS: JournalOptions =
     JournalOptions { segment_bytes: 64 * 1024 * 1024, ahead_bytes: 256 * 1024, sync: Sync::Later };
@@ -375,7 +375,8 @@ impl Shared {
                 Err(error) => return Err(self.failed_with(&mut desk, &error)),
             }
         };
-        self.newest.send_replace(seq);
+        // Two that append at once may come here in the other order.
+        further(&self.newest, seq);
         if filled {
             self.wake_indexer();
         }
@@ -416,106 +417,4 @@ impl Shared {
             indexer.unpark();
         }
     }
-
-    /// Writes full shards of the index, and makes those that are missing.
-    fn make_index(&self) {
-        while !self.stop.load(Ordering::Acquire) {
-            if !self.to_index.swap(false, Ordering::AcqRel) {
-                std::thread::park();
-                continue;
-            }
-            let reader = self.desk.lock().reader.clone();
-            match self.index.work(&reader) {
-                Ok(true) => self.to_index.store(true, Ordering::Release),
-                // What is full is written when it is durable; the sync says so.
-                Ok(false) => {}
-                Err(error) => {
-                    tracing::error!(why = causes(&error), "a part of the audit index can't be made: queries read on");
-                    std::thread::park_timeout(REOPEN.1);
-                    self.to_index.store(true, Ordering::Release);
-                }
-            }
-        }
-    }
-
-    fn keep(&self) {
-        let mut wait = REOPEN.0;
-        while !self.stop.load(Ordering::Acquire) {
-            if self.desk.lock().journal.is_none() {
-                std::thread::park_timeout(wait);
-                wait = if self.reopen() { REOPEN.0 } else { (wait * 2).min(REOPEN.1) };
-            } else if self.dirty.load(Ordering::Acquire) {
-                // A wake-up in between only makes the sync earlier.
-                std::thread::park_timeout(SYNC_AFTER);
-                self.sync();
-            } else {
-                std::thread::park();
-            }
-        }
-        self.sync();
-    }
-
-    fn sync(&self) {
-        self.dirty.store(false, Ordering::Release);
-        let Some(syncer) = self.desk.lock().journal.as_ref().map(Journal::syncer) else { return };
-        match syncer.sync() {
-            Ok(durable) => {
-                self.tell(durable);
-                if self.index.figures().waiting > 0 {
-                    self.wake_indexer();
-                }
-            }
-            Err(error) => {
-                let why = causes(&error);
-                tracing::error!(%why, "the audit log can't be synced");
-                self.give_up(&mut self.desk.lock(), why);
-            }
-        }
-    }
-
-    fn tell(&self, durable: Seq) {
-        self.synced.send_if_modified(|told| {
-            let further = durable > *told;
-            *told = durable.max(*told);
-            further
-        });
-    }
-
-    fn reopen(&self) -> bool {
-        if self.stop.load(Ordering::Acquire) {
-            return false;
-        }
-        match Journal::open_on(&self.dir, self.options, self.disk, &mut |_| Ok(())) {
-            Ok(journal) => {
-                let mut desk = self.desk.lock();
-                if let Err(error) = self.index.load(&journal.reader()) {
-                    desk.why = causes(&error);
-                    return false;
-                }
-                desk.reader = journal.reader();
-                desk.journal = Some(journal);
-                self.tell(desk.reader.durable());
-                self.wake_indexer();
-                tracing::info!("the audit log takes entries again");
-                true
-            }
-            Err(error) => {
-                let why = causes(&error);
-                tracing::error!(%why, "the audit log can't be opened again");
-                self.desk.lock().why = why;
-                false
-            }
-        }
-    }
-}
-
-/// An error and what caused it, in one line.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
