@@ -7,12 +7,25 @@ use tokio::net::TcpStream;
 
 use crate::targets::cpu;
 
-/// What to send, where, and on how many connections.
+/// What to do, where, and on how many connections.
 pub struct Load {
     pub address: SocketAddr,
-    pub request: Vec<u8>,
+    pub work: Work,
     pub connections: usize,
 }
+
+/// What is done again and again, and timed.
+#[derive(Clone)]
+pub enum Work {
+    /// One request.
+    Ask(Vec<u8>),
+    /// A session of a legacy client: `initialize`, `notifications/initialized` and DELETE, in which [`SESSION`] stands for
+    /// its id.
+    Session([String; 3]),
+}
+
+/// Stands for the id of a session that is not there yet.
+pub const SESSION: &str = "{session}";
 
 /// What one measurement found.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +65,7 @@ impl Load {
         let begun = Instant::now();
         let mut latencies_ns = runtime.block_on(async {
             let until = begun + long;
-            let one = |_| tokio::spawn(connection(self.address, self.request.clone(), until));
+            let one = |_| tokio::spawn(connection(self.address, self.work.clone(), until));
             let running: Vec<_> = (0..self.connections).map(one).collect();
             let mut all = Vec::new();
             for connection in running {
@@ -76,25 +89,44 @@ pub async fn once(address: SocketAddr, request: &[u8]) -> Vec<u8> {
     buffer
 }
 
-async fn connection(address: SocketAddr, request: Vec<u8>, until: Instant) -> Vec<u64> {
+async fn connection(address: SocketAddr, work: Work, until: Instant) -> Vec<u64> {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let mut latencies = Vec::with_capacity(16 * 1024);
     let mut buffer = Vec::with_capacity(128 * 1024);
     while Instant::now() < until {
         let begun = Instant::now();
-        stream.write_all(&request).await.unwrap();
-        let end = answer(&mut stream, &mut buffer).await;
-        assert_result(&buffer[..end]);
+        match &work {
+            Work::Ask(request) => {
+                stream.write_all(request).await.unwrap();
+                let end = answer(&mut stream, &mut buffer).await;
+                assert_result(&buffer[..end]);
+                buffer.drain(..end);
+            }
+            Work::Session(requests) => session(&mut stream, &mut buffer, requests).await,
+        }
         latencies.push(begun.elapsed().as_nanos() as u64);
-        buffer.drain(..end);
     }
     latencies
 }
 
+async fn session(stream: &mut TcpStream, buffer: &mut Vec<u8>, requests: &[String; 3]) {
+    let mut id = String::new();
+    for (request, statuses) in requests.iter().zip([&["200"][..], &["202"], &["200", "202", "204"]]) {
+        stream.write_all(request.replace(SESSION, &id).as_bytes()).await.unwrap();
+        let end = answer(stream, buffer).await;
+        let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
+        assert!(statuses.iter().any(|status| head[9..].starts_with(status)), "no session: {head}");
+        if id.is_empty() {
+            header(&head, "mcp-session-id").expect("a session has an id").clone_into(&mut id);
+        }
+        buffer.drain(..end);
+    }
+}
+
 /// Looks only where it must: searching 64 KiB for a word would measure the search.
 fn assert_result(answer: &[u8]) {
-    let good = answer.starts_with(b"HTTP/1.1 200") && find(answer, b"\"content\"").is_some();
+    let good = answer.starts_with(b"HTTP/1.1 200") && (find(answer, b"\"content\"").is_some() || find(answer, b"\"tools\"").is_some());
     assert!(good, "not a tool's result: {}", String::from_utf8_lossy(&answer[..answer.len().min(600)]));
 }
 

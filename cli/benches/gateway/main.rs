@@ -13,7 +13,7 @@ mod upstream;
 
 use std::time::Duration;
 
-use load::{Load, Sample};
+use load::{Load, Sample, Work};
 use report::Cell;
 use targets::{Era, Target};
 
@@ -21,7 +21,10 @@ use targets::{Era, Target};
 const CONNECTIONS: [usize; 3] = [1, 16, 64];
 
 /// Tools of the upstream, each named for the size of its answer.
-const TOOLS: [(&str, &str); 2] = [("small", "100 B"), ("large", "64 KiB")];
+const TOOLS: [(&str, &str); 3] = [("small", "100 B"), ("large", "64 KiB"), ("stream", "100 B as SSE")];
+
+/// Servers that the long list of tools comes from, and tools of each.
+const LISTED: (usize, usize) = (10, 100);
 
 fn main() {
     if std::env::args().any(|argument| argument == "--upstream") {
@@ -34,8 +37,9 @@ fn main() {
     let (gateway, start) = targets::start_gateway(&upstream.url, era);
     let nginx = targets::start_nginx(upstream.address, era);
     let targets: Vec<Target> = [Some(upstream), nginx, Some(gateway)].into_iter().flatten().collect();
-    let cells = measure(&targets, rounds, Duration::from_secs_f64(seconds));
-    report::print(&targets, &cells, &start, era, rounds, seconds);
+    let works = works(era);
+    let cells = measure(&targets, &works, rounds, Duration::from_secs_f64(seconds));
+    report::print(&targets, &works, &cells, &start, era, rounds, seconds);
 }
 
 /// The program under test.
@@ -47,31 +51,53 @@ fn setting(name: &str, default: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| default.to_owned())
 }
 
+/// A line of the table: its name, the connections, and what each target is asked.
+pub struct Line {
+    pub name: &'static str,
+    pub connections: usize,
+    work: fn(&Target) -> Work,
+}
+
+fn works(era: Era) -> Vec<Line> {
+    let calls: [fn(&Target) -> Work; 3] =
+        [|t| Work::Ask(t.call(TOOLS[0].0)), |t| Work::Ask(t.call(TOOLS[1].0)), |t| Work::Ask(t.call(TOOLS[2].0))];
+    let mut lines = Vec::new();
+    for ((_, name), work) in TOOLS.into_iter().zip(calls) {
+        lines.extend(CONNECTIONS.map(|connections| Line { name, connections, work }));
+    }
+    // A modern client has no session, and a legacy one needs one for its lists.
+    let (name, work): (_, fn(&Target) -> Work) = match era {
+        Era::Modern => ("tools/list, 1,000 tools of 10 servers", |t| Work::Ask(t.list())),
+        Era::Legacy => ("session set up and ended", |t| Work::Session(t.session())),
+    };
+    lines.extend([1, 16].map(|connections| Line { name, connections, work }));
+    lines
+}
+
 /// Every cell of the table in every round; the order of the targets turns from round to round.
-fn measure(targets: &[Target], rounds: usize, long: Duration) -> Vec<Cell> {
+fn measure(targets: &[Target], lines: &[Line], rounds: usize, long: Duration) -> Vec<Cell> {
     let mut cells: Vec<Cell> = Vec::new();
     for round in 0..rounds {
-        for (tool, size) in TOOLS {
-            for connections in CONNECTIONS {
-                for turn in 0..targets.len() {
-                    let target = &targets[(turn + round) % targets.len()];
-                    let sample = measure_one(target, tool, connections, long);
-                    eprintln!("round {round} {} {size} {connections}: {:.0}/s", target.name, sample.calls_per_second());
-                    let place = cells.iter().position(|c| c.is(target.name, size, connections));
-                    let place = place.unwrap_or_else(|| {
-                        cells.push(Cell::new(target.name, size, connections));
-                        cells.len() - 1
-                    });
-                    cells[place].samples.push(sample);
-                }
+        for line in lines {
+            for turn in 0..targets.len() {
+                let target = &targets[(turn + round) % targets.len()];
+                let sample = measure_one(target, line, long);
+                let Line { name, connections, .. } = line;
+                eprintln!("round {round} {} {name} {connections}: {:.0}/s", target.name, sample.calls_per_second());
+                let place = cells.iter().position(|c| c.is(target.name, name, *connections));
+                let place = place.unwrap_or_else(|| {
+                    cells.push(Cell::new(target.name, name, *connections));
+                    cells.len() - 1
+                });
+                cells[place].samples.push(sample);
             }
         }
     }
     cells
 }
 
-fn measure_one(target: &Target, tool: &str, connections: usize, long: Duration) -> Sample {
-    let load = Load { address: target.address, request: target.call(tool), connections };
+fn measure_one(target: &Target, line: &Line, long: Duration) -> Sample {
+    let load = Load { address: target.address, work: (line.work)(target), connections: line.connections };
     load.run(Duration::from_millis(200), target.pid());
     let mut sample = load.run(long, target.pid());
     sample.resident_kib = targets::resident_kib(target.pid());

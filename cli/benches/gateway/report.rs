@@ -3,7 +3,7 @@ use std::fs;
 
 use crate::load::Sample;
 use crate::targets::{Era, Start, Target};
-use crate::{CONNECTIONS, TOOLS};
+use crate::Line;
 
 /// All samples of one target, size of answer and number of connections.
 pub struct Cell {
@@ -30,21 +30,19 @@ impl Cell {
 }
 
 /// Prints everything.
-pub fn print(targets: &[Target], cells: &[Cell], start: &Start, era: Era, rounds: usize, seconds: f64) {
+pub fn print(targets: &[Target], lines: &[Line], cells: &[Cell], start: &Start, era: Era, rounds: usize, seconds: f64) {
     println!("{}", machine());
     println!("{rounds} interleaved rounds of {seconds} s, medians; {era:?} clients; audit on; nginx with one worker.");
     println!("CPU is that of the process in the middle alone (not of the load generator or the upstream).\n");
     println!(
-        "| answer | connections | target | calls/s | p50 µs | p99 µs | CPU µs/call | × nginx calls/s | resident MiB |"
+        "| what | connections | target | calls/s | p50 µs | p99 µs | CPU µs/call | × nginx calls/s | resident MiB |"
     );
     println!("|---|---|---|---|---|---|---|---|---|");
-    for (_, size) in TOOLS {
-        for connections in CONNECTIONS {
-            let of = |name: &str| cells.iter().find(|c| c.is(name, size, connections));
-            for target in targets {
-                if let Some(cell) = of(target.name) {
-                    row(cell, of("nginx"));
-                }
+    for line in lines {
+        let of = |target: &str| cells.iter().find(|c| c.is(target, line.name, line.connections));
+        for target in targets {
+            if let Some(cell) = of(target.name) {
+                row(cell, of("nginx"));
             }
         }
     }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::load::{find, header, once};
+use crate::LISTED;
+use crate::load::{SESSION, find, header, once};
 
 /// The revision of MCP that the load generator speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub struct Target {
     /// Prefix of the upstream's tools as this target names them.
     prefix: String,
     session: Option<String>,
+    /// Where the long list of tools is, and what opens it.
+    long: (String, String),
     era: Era,
     process: Child,
     _folder: Option<TempDir>,
@@ -59,7 +62,35 @@ impl Target {
         self.request("tools/call", json!({"name": name, "arguments": {"text": "a few words"}}), Some(&name))
     }
 
-    fn request(&self, method: &str, mut params: Value, name: Option<&str>) -> Vec<u8> {
+    /// The bytes of a `tools/list` of the long list.
+    pub fn list(&self) -> Vec<u8> {
+        let (path, token) = &self.long;
+        self.request_at(path, token, "tools/list", json!({}), None)
+    }
+
+    /// What opens a legacy session and ends it.
+    pub fn session(&self) -> [String; 3] {
+        let client = json!({"name": "bench", "version": "1"});
+        let hello = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client});
+        let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}).to_string();
+        let begin = json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string();
+        let version = format!("MCP-Protocol-Version: 2025-06-18\r\nMcp-Session-Id: {SESSION}\r\n");
+        let head = |method: &str| {
+            let (path, address, token) = (&self.path, self.address, &self.token);
+            format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n")
+        };
+        let accepts = "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n";
+        let post = |more: &str, body: &str| {
+            format!("{}{accepts}{more}Content-Length: {}\r\n\r\n{body}", head("POST"), body.len())
+        };
+        [post("", &hello), post(&version, &begin), format!("{}{version}\r\n", head("DELETE"))]
+    }
+
+    fn request(&self, method: &str, params: Value, name: Option<&str>) -> Vec<u8> {
+        self.request_at(&self.path, &self.token, method, params, name)
+    }
+
+    fn request_at(&self, path: &str, token: &str, method: &str, mut params: Value, name: Option<&str>) -> Vec<u8> {
         let mut more = String::new();
         if self.era == Era::Modern {
             params["_meta"] = json!({
@@ -69,16 +100,16 @@ impl Target {
             });
             more += &format!("MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: {method}\r\n");
             more += &name.map_or_else(String::new, |name| format!("Mcp-Name: {name}\r\n"));
-        } else if let Some(session) = &self.session {
+        } else if let Some(session) = self.session.as_ref().filter(|_| path == self.path) {
             more += &format!("MCP-Protocol-Version: 2025-06-18\r\nMcp-Session-Id: {session}\r\n");
         }
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
         format!(
             "POST {} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
              Accept: application/json, text/event-stream\r\n{more}Content-Length: {}\r\n\r\n{body}",
-            self.path,
+            path,
             self.address,
-            self.token,
+            token,
             body.len()
         )
         .into_bytes()
@@ -181,10 +212,34 @@ pub fn start_gateway(upstream: &str, era: Era) -> (Target, Start) {
              allowPrivateAddress: true\n---\nkind: project\nname: {project}\nservers: [mcpctl, bench]\n"
         ),
     );
+    let home = folder.path().to_owned();
     let mut target = gateway(&ready, &token, era, process, Some(folder));
     target.open();
     target.prefix = target.prefix_of("small");
+    if era == Era::Modern {
+        target.long = long_list(home.as_path(), upstream, &target);
+    }
     (target, start)
+}
+
+/// Many servers in a project of their own: its path and its token.
+fn long_list(home: &Path, upstream: &str, target: &Target) -> (String, String) {
+    let (servers, _) = LISTED;
+    let names: Vec<String> = (0..servers).map(|number| format!("list-{number}")).collect();
+    let mut manifest = String::new();
+    for (number, name) in names.iter().enumerate() {
+        manifest += &format!(
+            "kind: server\nname: {name}\ntransport: STREAMABLE_HTTP\nexternalUrl: {upstream}/list/{number}\n\
+             allowPrivateAddress: true\n---\n"
+        );
+    }
+    apply(home, &format!("{manifest}kind: project\nname: long\nservers: [{}]\n", names.join(", ")));
+    let made = mcpctl(home).args(["create", "mcptoken", "bench", "-p", "long"]).output().unwrap();
+    let said = String::from_utf8(made.stdout).unwrap();
+    let token = said.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').find(|word| word.starts_with("mcpctl_pat_"));
+    let token = token.unwrap_or_else(|| panic!("no token was shown: {said}"));
+    let own = target.path.split('/').nth(2).expect("the path names the project");
+    (target.path.replace(&format!("/{own}/"), "/long/"), token.to_owned())
 }
 
 fn gateway(ready: &Value, token: &str, era: Era, process: Child, folder: Option<TempDir>) -> Target {
@@ -228,7 +283,8 @@ fn target(
     let idle_kib = resident_kib(process.id());
     let path = "/mcp".to_owned();
     let (token, prefix) = (token.to_owned(), String::new());
-    Target { name, address, url, idle_kib, path, token, prefix, session: None, era, process, _folder: folder }
+    let long = ("/mcp/all".to_owned(), token.clone());
+    Target { name, address, url, idle_kib, path, token, prefix, session: None, long, era, process, _folder: folder }
 }
 
 fn first_line(process: &mut Child) -> String {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::LISTED;
 use crate::load::{find, header};
 
 #[derive(Deserialize)]
@@ -53,7 +54,11 @@ async fn connection(mut stream: TcpStream, small: &str, large: &str) {
                 Ok(_) => continue,
             }
         };
-        let reply = if buffer.starts_with(b"POST") { reply(&buffer[body..end], small, large) } else { refused() };
+        let reply = match buffer.split(|byte| *byte == b' ').next() {
+            Some(b"POST") => reply(path(&buffer), &buffer[body..end], small, large),
+            Some(b"DELETE") => b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(),
+            _ => refused(),
+        };
         if stream.write_all(&reply).await.is_err() {
             return;
         }
@@ -69,29 +74,49 @@ fn request_in(buffer: &[u8]) -> Option<(usize, usize)> {
     (buffer.len() >= body + length).then_some((body, body + length))
 }
 
+fn path(request: &[u8]) -> &str {
+    request.split(|byte| *byte == b' ').nth(1).and_then(|path| std::str::from_utf8(path).ok()).unwrap_or_default()
+}
+
 fn refused() -> Vec<u8> {
     b"HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\n\r\n".to_vec()
 }
 
-fn reply(body: &[u8], small: &str, large: &str) -> Vec<u8> {
+fn reply(path: &str, body: &[u8], small: &str, large: &str) -> Vec<u8> {
     let request: Request = serde_json::from_slice(body).expect("the gateway sends JSON-RPC");
     let Some(id) = request.id else {
         return b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n".to_vec();
     };
     let (tool, version) = request.params.map_or((None, None), |p| (p.name, p.version));
-    let other = (request.method != "tools/call").then(|| describe(request.method, version).to_string());
+    let other = (request.method != "tools/call").then(|| describe(path, request.method, version).to_string());
     let result = other.as_deref().unwrap_or(if tool.as_deref() == Some("large") { large } else { small });
-    let length = result.len() + id.get().len() + r#"{"jsonrpc":"2.0","id":,"result":}"#.len();
-    format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{result}}}",
-        id.get()
-    )
-    .into_bytes()
+    let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{result}}}", id.get());
+    if tool.as_deref() == Some("stream") {
+        let event = format!("event: message\r\ndata: {body}\r\n\r\n");
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n";
+        return format!("{head}\r\n{:x}\r\n{event}\r\n0\r\n\r\n", event.len()).into_bytes();
+    }
+    let session = if request.method == "initialize" { "mcp-session-id: a-session\r\n" } else { "" };
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+    format!("{head}{session}content-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// The tools of a path: those that are called, some of a long list, or all of it.
+fn tools(path: &str) -> Vec<Value> {
+    let tool = |name: &str| json!({"name": name, "description": name, "inputSchema": {"type": "object"}});
+    let (servers, each) = LISTED;
+    let listed = |server: usize| (0..each).map(move |number| format!("tool-{server}-{number}"));
+    match path.strip_prefix("/mcp/") {
+        None => ["large", "small", "stream"].map(tool).to_vec(),
+        Some(part) => match part.strip_prefix("list/").and_then(|server| server.parse().ok()) {
+            Some(server) => listed(server).map(|name| tool(&name)).collect(),
+            None => (0..servers).flat_map(listed).map(|name| tool(&name)).collect(),
+        },
+    }
 }
 
 /// Answers to everything that is not a call.
-fn describe(method: &str, version: Option<String>) -> Value {
-    let tool = |name: &str| json!({"name": name, "description": name, "inputSchema": {"type": "object"}});
+fn describe(path: &str, method: &str, version: Option<String>) -> Value {
     match method {
         "initialize" => json!({
             "protocolVersion": version.unwrap_or_else(|| "2025-06-18".into()),
@@ -103,7 +128,7 @@ fn describe(method: &str, version: Option<String>) -> Value {
             "cacheScope": "public", "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "bench", "version": "1"}},
         }),
         "tools/list" => json!({
-            "tools": [tool("large"), tool("small")], "resultType": "complete", "ttlMs": 60_000, "cacheScope": "public",
+            "tools": tools(path), "resultType": "complete", "ttlMs": 60_000, "cacheScope": "public",
         }),
         _ => json!({"resultType": "complete"}),
     }

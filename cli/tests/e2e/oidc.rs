@@ -121,6 +121,54 @@ fn without_the_provider_passwords_still_open_and_the_way_is_told() {
     assert!(!login(&plain).is_empty());
 }
 
+#[test]
+fn the_guide_about_signing_in_does_what_it_says() {
+    let guide = include_str!("../../../docs/guides/sign-in.md");
+    let blocks: Vec<&str> = guide.split("\n```").skip(1).step_by(2).collect();
+    let block = |with: &str| {
+        let found = blocks.iter().find(|block| block.contains(with)).unwrap_or_else(|| panic!("no block with {with}"));
+        found.split_once('\n').unwrap().1.to_owned()
+    };
+    let provider = Provider::start();
+    let settings = block("MCPD_OIDC_ISSUER").replace("https://id.example.com", &provider.issuer());
+    let up = Up::start_with(Place::new(), |command| {
+        let named = settings.lines().chain(inline(guide, "MCPD_OIDC_ALLOW_MISSING_NONCE="));
+        command.envs(named.map(|line| line.split_once('=').unwrap()).map(|(name, value)| (name, value.trim_matches('"'))));
+    });
+    up.mcpctl_with_input(&["apply", "-f", "-"], &block("claims:")).ok();
+    let home = Place::new();
+    provider.has("subject-1", ANN, &["engineering"]);
+    let mut ways = Vec::new();
+    for line in block("mcpctl login").lines() {
+        let said = line.split(" #").next().unwrap().replace("https://mcp.example.com", &up.ready.api);
+        let mut args: Vec<&str> = said.split_whitespace().skip(1).collect();
+        ways.push(args.get(2).copied().unwrap_or("browser").to_owned());
+        if args.contains(&"--user") {
+            args.push("--password-stdin");
+            up.apply(&[json!({ "kind": "user", "name": "admin@localhost", "password": "correct horse battery" })]);
+            home.mcpctl_with_input(&args, "correct horse battery\n").ok();
+            continue;
+        }
+        // There is no screen here: the test is the browser.
+        args.extend(args.iter().all(|arg| *arg != "--device").then_some("--no-browser"));
+        let signed_in = sign_in(&home, &args).ok();
+        assert!(signed_in.stdout.contains("as ann@example.com until"), "{}", signed_in.said());
+        home.mcpctl(&["can-i", "view", "servers"]).ok();
+    }
+    assert_eq!(ways, ["browser", "--device", "--user"]);
+    let history = up.mcpctl(&["history", "group/developers"]).ok().stdout;
+    assert!(history.contains("group.member-claimed"), "{history}");
+    let help = home.mcpctl(&["up", "--help"]).ok().stdout;
+    for setting in guide.split(|c: char| !c.is_ascii_uppercase() && c != '_').filter(|word| word.starts_with("MCPD_OIDC_")) {
+        assert!(help.contains(setting), "mcpctl up --help does not know {setting}");
+    }
+}
+
+/// What a text says `like this` and begins so.
+fn inline<'a>(text: &'a str, begins: &'a str) -> impl Iterator<Item = &'a str> {
+    text.split('`').filter(move |code| code.starts_with(begins) && !code.contains('\n')).take(1)
+}
+
 /// The login that a home keeps.
 fn bearer(home: &Place) -> String {
     let text = std::fs::read_to_string(home.home().join(".mcpctl/credentials")).unwrap();

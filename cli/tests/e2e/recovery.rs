@@ -63,6 +63,8 @@ fn the_last_administrator_stays_and_a_person_acts_as_a_machine_from_the_command_
     assert!(history.stdout.contains("admin@localhost"), "{}", history.stdout);
     let denied = up.mcpctl(&["get", "users", "-o", "name", "--as-service-account", "ci"]).ok();
     assert!(!denied.stdout.contains("admin@localhost"), "the account sees no users: {}", denied.stdout);
+    let bridge = up.mcpctl(&["mcp", "-p", "web", "--as-service-account", "ci"]).exits(2);
+    assert!(bridge.stderr.contains("create mcptoken") && bridge.stdout.is_empty(), "{}", bridge.said());
     let absent = up.mcpctl(&["get", "servers", "--as-service-account", "nobody"]).exits(1);
     assert!(absent.stderr.contains("serviceaccount/nobody does not exist"), "{}", absent.said());
 }
