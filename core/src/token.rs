@@ -90,6 +90,15 @@ mod tests {
 
     use super::*;
 
+    /// Tokens that people hold must stay what they are: this one was computed by another program, in another language.
+    #[test]
+    fn a_token_is_written_as_ever_and_shown_by_its_first_characters() {
+        let random = std::array::from_fn(|at| u8::try_from(at).expect("28 is below 256"));
+        let token = encode(PAT_PREFIX, &random);
+        assert_eq!(token.expose(), "mcpctl_pat_003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGlN0WUP");
+        assert_eq!(shown_prefix(token.expose()), "mcpctl_pat_003a");
+    }
+
     proptest! {
         #[test]
         fn a_token_is_well_formed_until_one_character_changes(random: [u8; RANDOM_BYTES], place in 0usize..43, other in 0usize..62) {

@@ -1,7 +1,7 @@
 //! What a decision may see: the state at a seq, read-only. The projections implement it.
 use std::sync::Arc;
 
-use crate::access::{Grant, Membership, Permission};
+use crate::access::{Grant, Membership, Permission, Wanted};
 use crate::ids::{Digest, Seq, Uid};
 use crate::kinds::Kind;
 use crate::name::Name;
@@ -27,12 +27,23 @@ pub trait World: Send + Sync {
     /// Grants made to this subject itself, not those of its groups.
     fn grants(&self, subject: Uid) -> &[Grant];
 
+    /// The first grant made to this subject itself that answers a question with yes.
+    fn answering(&self, subject: Uid, wanted: &Wanted<'_>) -> Option<&Grant> {
+        self.grants(subject).iter().find(|grant| wanted.by(&grant.permission))
+    }
+
     /// How many grants lead to those that an event made: 0 for what the control plane itself or local recovery gave, else
     /// one more than the deepest of the grants that were used to make it.
     fn depth(&self, grant: Seq) -> u32;
 
     /// Every subject to which a grant of a wanted permission was made itself, by uid.
     fn holding(&self, wanted: &dyn Fn(&Permission) -> bool) -> Vec<Uid>;
+
+    /// Every subject to which a grant was made itself that answers a question with yes, by uid, with the first of them.
+    fn holders(&self, wanted: &Wanted<'_>) -> Vec<(Uid, &Grant)> {
+        let holders = self.holding(&|permission| wanted.by(permission)).into_iter();
+        holders.filter_map(|holder| Some((holder, self.answering(holder, wanted)?))).collect()
+    }
 
     /// Groups that this subject belongs to, by uid.
     fn memberships(&self, subject: Uid) -> &[Membership];

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use mcpctl_core::access::{Grant, Membership, Permission};
+use mcpctl_core::access::{Gist, Grant, Membership, Permission, Wanted};
 use mcpctl_core::actor::Actor;
 use mcpctl_core::ids::{Digest, Seq, Uid};
 use mcpctl_core::kinds::SubjectRef;
@@ -12,8 +12,36 @@ use mcpctl_core::object::Object;
 /// The grants in force. Derived from objects alone; a grant keeps the seq and grantor of the event that first made it.
 #[derive(Clone, Default)]
 pub(crate) struct Grants {
-    pub(crate) by_subject: OrdMap<Uid, Arc<[Grant]>>,
+    pub(crate) by_subject: OrdMap<Uid, Held>,
     pub(crate) groups: OrdMap<Uid, Arc<[Membership]>>,
+}
+
+/// The grants of one subject, in their order.
+#[derive(Clone, Default)]
+pub(crate) struct Held {
+    grants: Arc<[Grant]>,
+    gists: Arc<[Gist]>,
+}
+
+impl Held {
+    /// The first grant that answers a question with yes.
+    pub(crate) fn answering(&self, wanted: &Wanted<'_>) -> Option<&Grant> {
+        wanted.first(&self.grants, &self.gists)
+    }
+}
+
+impl From<Vec<Grant>> for Held {
+    fn from(grants: Vec<Grant>) -> Self {
+        let gists = grants.iter().map(|grant| Gist::of(&grant.permission)).collect();
+        Self { grants: grants.into(), gists }
+    }
+}
+
+impl std::ops::Deref for Held {
+    type Target = [Grant];
+    fn deref(&self) -> &[Grant] {
+        &self.grants
+    }
 }
 
 /// What an event took away, and from whom.

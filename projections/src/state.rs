@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use mcpctl_core::access::{Grant, Membership, Permission, depth_by};
+use mcpctl_core::access::{Grant, Membership, Permission, Wanted, depth_by};
 use mcpctl_core::erased::FoldError;
 use mcpctl_core::ids::{Digest, RequestId, Seq, Uid};
 use mcpctl_core::kinds::Kind;
@@ -237,6 +237,13 @@ impl World for State {
     }
     fn grants(&self, subject: Uid) -> &[Grant] {
         self.grants.by_subject.get(&subject).map_or(&[], |grants| grants)
+    }
+    fn answering(&self, subject: Uid, wanted: &Wanted<'_>) -> Option<&Grant> {
+        self.grants.by_subject.get(&subject)?.answering(wanted)
+    }
+    fn holders(&self, wanted: &Wanted<'_>) -> Vec<(Uid, &Grant)> {
+        let all = self.grants.by_subject.iter();
+        all.filter_map(|(uid, held)| Some((*uid, held.answering(wanted)?))).collect()
     }
     fn depth(&self, grant: Seq) -> u32 {
         self.depths.get(&grant).copied().unwrap_or(0)

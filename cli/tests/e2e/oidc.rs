@@ -135,7 +135,7 @@ fn the_guide_about_signing_in_does_what_it_says() {
         let named = settings.lines().chain(inline(guide, "MCPD_OIDC_ALLOW_MISSING_NONCE="));
         command.envs(named.map(|line| line.split_once('=').unwrap()).map(|(name, value)| (name, value.trim_matches('"'))));
     });
-    up.mcpctl_with_input(&["apply", "-f", "-"], &block("claims:")).ok();
+    up.place.mcpctl_with_input(&["apply", "-f", "-"], &block("claims:")).ok();
     let home = Place::new();
     provider.has("subject-1", ANN, &["engineering"]);
     let mut ways = Vec::new();

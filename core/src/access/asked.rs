@@ -106,6 +106,7 @@ mod tests {
                     let resource = ResourceName::Kind(*kind);
                     let ask = Ask::Object { verb, resource, project: None, name, uid: None };
                     assert_eq!(ask.to_string().parse(), Ok(Asked::from(&ask)), "{ask}");
+                    assert_eq!(Asked::from(&ask).to_string(), ask.to_string());
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! The decision: may this caller do that, now? Every yes names the grants it used, every no the smallest one that is missing.
 use super::impersonation::covers_through;
-use crate::access::{Grant, Membership, Permission, ResourceName, Role, Verb};
+use crate::access::{Grant, Membership, Permission, ResourceName, Role, Verb, Wanted};
 use crate::actor::{Actor, ActorKind};
 use crate::ids::{Seq, Uid};
 use crate::kinds::{Kind, McpToken, Project};
@@ -139,7 +139,7 @@ fn decide_subject(world: &dyn World, subject: Uid, ask: &Ask<'_>) -> Verdict {
     if !world.by_uid(subject).is_some_and(|object| object.body.enabled()) {
         return Verdict::no(Rule::Ended, at);
     }
-    if let Some(holding) = holdings(world, subject).find(|holding| answers(&holding.grant.permission, ask)) {
+    if let Some(holding) = answering(world, subject, &Wanted::of(ask)) {
         return Verdict::yes(Rule::Rbac, at, holding.seqs());
     }
     match owned(world, subject, ask) {
@@ -163,7 +163,7 @@ fn decide_token(world: &dyn World, token: Uid, ask: &Ask<'_>, now: Timestamp) ->
     if !delegable(ask) {
         return Verdict::no(Rule::NotForTokens, at);
     }
-    let Some(grant) = world.grants(token).iter().find(|grant| answers(&grant.permission, ask)) else {
+    let Some(grant) = world.answering(token, &Wanted::of(ask)) else {
         return if is_self(token, ask) {
             Verdict::yes(Rule::Own, at, Vec::new())
         } else {
@@ -192,6 +192,16 @@ impl Holding<'_> {
     pub(crate) fn seqs(&self) -> Vec<Seq> {
         self.through.map(|member| member.seq).into_iter().chain([self.grant.seq]).collect()
     }
+}
+
+/// The first grant of a subject, or of a group that it belongs to, that answers a question with yes.
+fn answering<'w>(world: &'w dyn World, subject: Uid, wanted: &Wanted<'_>) -> Option<Holding<'w>> {
+    let own = world.answering(subject, wanted).map(|grant| Holding { grant, through: None });
+    own.or_else(|| {
+        world.memberships(subject).iter().find_map(|member| {
+            Some(Holding { grant: world.answering(member.group, wanted)?, through: Some(member) })
+        })
+    })
 }
 
 /// Grants of a subject and of the groups it belongs to.

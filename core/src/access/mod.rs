@@ -2,6 +2,7 @@
 mod asked;
 mod ceiling;
 mod decision;
+mod gist;
 mod impersonation;
 mod permission;
 pub mod questions;
@@ -13,6 +14,7 @@ pub use ceiling::{
 };
 pub(crate) use decision::holdings;
 pub use decision::{Ask, Rule, Verdict, covers, decide, effective, holds, within};
+pub use gist::{Gist, Wanted};
 pub use impersonation::{IMPERSONATE, impersonates};
 pub use permission::{
     Grant, InvalidResource, InvalidVerb, Membership, OPERATIONS, Permission, ResourceName, Role, RoleBinding, Verb,

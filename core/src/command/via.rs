@@ -25,25 +25,33 @@ pub(super) fn check_via(
     decided: &Decided,
     records: &[Record],
 ) -> Result<(), Fault> {
+    if records.iter().zip(&decided.drafts).all(|(record, draft)| record.header.authz.via == draft.authz.via) {
+        return Ok(());
+    }
+    // What the command stood on: each of its events names the part that was needed for it.
+    let by_right = records.iter().filter(|record| record.header.authz.mode == AuthzMode::Rbac);
+    let together: BTreeSet<Seq> = by_right.flat_map(|record| record.header.authz.via.iter().copied()).collect();
+    let together: Vec<Seq> = together.into_iter().collect();
+    let only = Only::new(world, &[asking.caller, asking.actor()], decided.object, &together);
     for (record, draft) in records.iter().zip(&decided.drafts) {
         let (named, seq) = (&record.header.authz.via, record.header.seq);
         if *named == draft.authz.via {
             continue;
         }
-        // What followed from a command by itself named nothing in logs that were written before it named what that stood on.
-        if record.header.authz.mode == AuthzMode::System && named.is_empty() {
-            continue;
+        let refuse = |why: String| Err((seq, NotAllowed::Via(why)));
+        match record.header.authz.mode {
+            // What followed from a command by itself named nothing in logs that were written before it named what that
+            // stood on.
+            AuthzMode::System if named.iter().all(|seq| together.contains(seq)) => continue,
+            AuthzMode::Rbac if named.is_empty() => return refuse("the grants that it names are not enough: none".into()),
+            AuthzMode::Rbac => {}
+            _ => return refuse("it names grants, and none is needed".to_owned()),
         }
-        if record.header.authz.mode != AuthzMode::Rbac {
-            return Err((seq, NotAllowed::Via("it names grants, and none is needed".to_owned())));
-        }
-        let only = Only::new(world, &[asking.caller, asking.actor()], decided.object, named);
         if let Some(unknown) = named.iter().find(|seq| !only.known.contains(seq)) {
-            let why = format!("it names seq {unknown}, which gave {} nothing that was in force", asking.caller);
-            return Err((seq, NotAllowed::Via(why)));
+            return refuse(format!("it names seq {unknown}, which gave {} nothing that was in force", asking.caller));
         }
         if let Err(refusal) = decide(&only, asking, command) {
-            return Err((seq, NotAllowed::Via(format!("the grants that it names are not enough: {refusal}"))));
+            return refuse(format!("the grants that it names are not enough: {refusal}"));
         }
     }
     Ok(())

@@ -156,6 +156,21 @@ fn what_the_account_holds_counts_as_held_when_rights_are_given_and_when_a_passwo
 }
 
 #[test]
+fn the_operation_that_acts_as_any_account_lends_what_they_hold_and_no_other_operation_does() {
+    let servers = "role:edit,resource:servers".parse().unwrap();
+    for (action, lends) in [("impersonate", true), ("'*'", true), ("logs", false), ("bind", false), ("audit", false)] {
+        let mut town = town();
+        let of_bob = format!(
+            "kind: rbac\nname: of-bob\nsubjects: [{{kind: User, name: bob@example.com}}]\nroleBindings: [{{role: run, action: {action}}}]\n"
+        );
+        town.apply_all(&Actor::system("test"), &of_bob).unwrap();
+        let bob = town.user("bob@example.com");
+        assert_eq!(covers(&town.state, &bob, &servers).is_some(), lends, "{action}");
+        assert!(holds(&town.state, bob.uid, &servers).is_none());
+    }
+}
+
+#[test]
 fn a_disabled_account_lends_nothing_to_who_may_act_as_it() {
     let mut town = town();
     let alice = town.user("alice@example.com");

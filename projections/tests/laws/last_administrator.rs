@@ -88,6 +88,7 @@ fn the_same_commands_are_fine_once_there_is_another_administrator() {
         let mut town = town();
         let admin = town.user(ADMIN);
         let other = "kind: rbac\nname: other\nsubjects: [{kind: User, name: b@example.com}]\nroleBindings: [{role: edit, resource: rbac}, {role: run, action: bind}]\n";
+        assert!(!is_administrator(&town.state, town.user("b@example.com").uid));
         town.apply_all(&admin, other).unwrap();
         assert!(attempt(&mut town, &admin).is_ok(), "{what}");
         assert!(is_administrator(&town.state, town.user("b@example.com").uid));

@@ -248,6 +248,60 @@ fn the_recorded_log_of_every_release_is_still_allowed() {
     assert_eq!(replay.finish().unwrap().1.findings, []);
 }
 
+#[test]
+fn each_part_does_its_own_and_no_more() {
+    // The first objects are made by the bootstrap, and it acts no more once somebody else has.
+    let mut town = Town::empty();
+    town.apply_all(&Actor::system("bootstrap"), BASE).unwrap();
+    assert_eq!(replay(&town.records).findings, []);
+    let person = town.records.iter().find(|record| record.header.kind == Kind::User).unwrap().clone();
+    let server = town.records.iter().find(|record| record.header.kind == Kind::Server).unwrap().clone();
+    let local = Actor { kind: ActorKind::Local, ..Actor::system("uid-0") };
+    for (actor, mode, like, why) in [
+        (Actor::system("oidc"), AuthzMode::System, &person, "sign people in"),
+        (local, AuthzMode::Local, &server, "make an administrator"),
+    ] {
+        let mut records = town.records.clone();
+        records.push(forged(&town, &actor, like, mode, vec![]));
+        let tally = replay(&records);
+        assert_eq!(tally.not_allowed, 1);
+        assert!(first(&tally).why.contains(why), "{actor}: {}", first(&tally).why);
+    }
+}
+
+#[test]
+fn nobody_but_the_clock_ends_what_is_due() {
+    let mut town = town();
+    let a = town.user(USERS[0]);
+    town.apply_all(&a, "kind: mcptoken\nname: t\nproject: p\nttl: 1h\n").unwrap();
+    town.expire();
+    assert_eq!(replay(&town.records).findings, []);
+    let mut records = town.records.clone();
+    records.last_mut().unwrap().header.actor = a;
+    assert_eq!(first(&replay(&records)).seq, records.last().unwrap().header.seq);
+}
+
+#[test]
+fn events_that_were_decided_together_agree_in_who_asked_and_when() {
+    let mut town = town();
+    let (a, b) = (town.user(USERS[0]), town.user(USERS[1]));
+    town.apply_all(&a, "kind: mcptoken\nname: t\nproject: p\n").unwrap();
+    town.apply_all(&a, "kind: user\nname: a@example.com\ndisabled: true\n").unwrap();
+    assert_eq!(replay(&town.records).findings, []);
+    let changes: [&dyn Fn(&mut Header); 5] = [
+        &|header| header.actor = b.clone(),
+        &|header| header.on_behalf_of = Some(b.clone()),
+        &|header| header.request = Some("another".to_owned().try_into().unwrap()),
+        &|header| header.reason = Some("another".to_owned()),
+        &|header| header.at = header.at.plus_millis(1),
+    ];
+    for change in changes {
+        let mut records = town.records.clone();
+        change(&mut records.last_mut().unwrap().header);
+        assert!(first(&replay(&records)).why.contains("decided together"), "{}", first(&replay(&records)).why);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use super::subject::{actor_of, kind_of};
 use super::why_not::{WhyNot, why_not};
+use crate::access::Wanted;
 use crate::access::decision::{answers, delegable, inside, is_self, owned};
 use crate::access::{Ask, Grant, Membership};
 use crate::actor::{Actor, ActorKind};
@@ -136,7 +137,7 @@ impl<'w> Asked<'_, 'w> {
 
 /// The first grant to a holder itself that answers.
 pub(super) fn held<'w>(world: &'w dyn World, holder: Uid, ask: &Ask<'_>) -> Option<&'w Grant> {
-    world.grants(holder).iter().find(|grant| answers(&grant.permission, ask))
+    world.answering(holder, &Wanted::of(ask))
 }
 
 /// The owner and the project of a token that is alive.

@@ -2,9 +2,8 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use super::proof::{Asked, Proof, held};
-use crate::access::decision::answers;
-use crate::access::{Ask, Grant};
+use super::proof::{Asked, Proof};
+use crate::access::{Ask, Grant, Wanted};
 use crate::actor::ActorKind;
 use crate::ids::Uid;
 use crate::kinds::Kind;
@@ -14,8 +13,7 @@ use crate::world::World;
 /// Everybody who may, by kind and name. One pass over the grants finds who could; each is then proved by itself.
 #[must_use]
 pub fn who_can<'w>(world: &'w dyn World, ask: &Ask<'_>, now: Timestamp) -> Vec<Proof<'w>> {
-    let holders = world.holding(&|permission| answers(permission, ask)).into_iter();
-    let hits: Hits<'w> = holders.filter_map(|holder| Some((holder, held(world, holder, ask)?))).collect();
+    let hits: Hits<'w> = world.holders(&Wanted::of(ask)).into_iter().collect();
     let mut candidates = owners(world, ask);
     for holder in hits.keys() {
         match world.by_uid(*holder) {
