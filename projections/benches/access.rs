@@ -94,7 +94,8 @@ fn questions(bench: &mut Criterion, world: &State, now: Timestamp) {
         |verb| Ask::Object { verb, resource: ResourceName::Kind(Kind::Project), project: None, name: None, uid: None };
     for (ask, expected) in [(yes, 20), (project(Verb::Edit), 100), (project(Verb::Run), USERS)] {
         assert_eq!(who_can(world, &ask, now).len(), expected);
-        now_asked.bench_function(format!("who-can, {expected} may"), |b| b.iter(|| who_can(black_box(world), &ask, now)));
+        now_asked
+            .bench_function(format!("who-can, {expected} may"), |b| b.iter(|| who_can(black_box(world), &ask, now)));
     }
     now_asked.finish();
 }

@@ -23,7 +23,8 @@ use town::{Past, name, resident_kib, user};
 const OBJECTS: u64 = 50_000;
 
 fn main() {
-    let events = std::env::var("BENCH_EVENTS").map_or(1_000_000, |text| text.parse().expect("BENCH_EVENTS is a number"));
+    let events =
+        std::env::var("BENCH_EVENTS").map_or(1_000_000, |text| text.parse().expect("BENCH_EVENTS is a number"));
     let state = lived(events);
     let mut bench = Criterion::default().measurement_time(Duration::from_secs(5)).configure_from_args();
     questions(&mut bench, &state);

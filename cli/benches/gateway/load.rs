@@ -126,7 +126,8 @@ async fn session(stream: &mut TcpStream, buffer: &mut Vec<u8>, requests: &[Strin
 
 /// Looks only where it must: searching 64 KiB for a word would measure the search.
 fn assert_result(answer: &[u8]) {
-    let good = answer.starts_with(b"HTTP/1.1 200") && (find(answer, b"\"content\"").is_some() || find(answer, b"\"tools\"").is_some());
+    let good = answer.starts_with(b"HTTP/1.1 200")
+        && (find(answer, b"\"content\"").is_some() || find(answer, b"\"tools\"").is_some());
     assert!(good, "not a tool's result: {}", String::from_utf8_lossy(&answer[..answer.len().min(600)]));
 }
 

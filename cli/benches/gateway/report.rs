@@ -1,9 +1,9 @@
 //! The results as Markdown, with the facts of the machine they were found on.
 use std::fs;
 
+use crate::Line;
 use crate::load::Sample;
 use crate::targets::{Era, Start, Target};
-use crate::Line;
 
 /// All samples of one target, size of answer and number of connections.
 pub struct Cell {

@@ -236,7 +236,8 @@ fn long_list(home: &Path, upstream: &str, target: &Target) -> (String, String) {
     apply(home, &format!("{manifest}kind: project\nname: long\nservers: [{}]\n", names.join(", ")));
     let made = mcpctl(home).args(["create", "mcptoken", "bench", "-p", "long"]).output().unwrap();
     let said = String::from_utf8(made.stdout).unwrap();
-    let token = said.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').find(|word| word.starts_with("mcpctl_pat_"));
+    let token =
+        said.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').find(|word| word.starts_with("mcpctl_pat_"));
     let token = token.unwrap_or_else(|| panic!("no token was shown: {said}"));
     let own = target.path.split('/').nth(2).expect("the path names the project");
     (target.path.replace(&format!("/{own}/"), "/long/"), token.to_owned())

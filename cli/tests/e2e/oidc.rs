@@ -133,7 +133,8 @@ fn the_guide_about_signing_in_does_what_it_says() {
     let settings = block("MCPD_OIDC_ISSUER").replace("https://id.example.com", &provider.issuer());
     let up = Up::start_with(Place::new(), |command| {
         let named = settings.lines().chain(inline(guide, "MCPD_OIDC_ALLOW_MISSING_NONCE="));
-        command.envs(named.map(|line| line.split_once('=').unwrap()).map(|(name, value)| (name, value.trim_matches('"'))));
+        command
+            .envs(named.map(|line| line.split_once('=').unwrap()).map(|(name, value)| (name, value.trim_matches('"'))));
     });
     up.place.mcpctl_with_input(&["apply", "-f", "-"], &block("claims:")).ok();
     let home = Place::new();
@@ -159,7 +160,9 @@ fn the_guide_about_signing_in_does_what_it_says() {
     let history = up.mcpctl(&["history", "group/developers"]).ok().stdout;
     assert!(history.contains("group.member-claimed"), "{history}");
     let help = home.mcpctl(&["up", "--help"]).ok().stdout;
-    for setting in guide.split(|c: char| !c.is_ascii_uppercase() && c != '_').filter(|word| word.starts_with("MCPD_OIDC_")) {
+    for setting in
+        guide.split(|c: char| !c.is_ascii_uppercase() && c != '_').filter(|word| word.starts_with("MCPD_OIDC_"))
+    {
         assert!(help.contains(setting), "mcpctl up --help does not know {setting}");
     }
 }

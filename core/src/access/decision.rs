@@ -198,9 +198,10 @@ impl Holding<'_> {
 fn answering<'w>(world: &'w dyn World, subject: Uid, wanted: &Wanted<'_>) -> Option<Holding<'w>> {
     let own = world.answering(subject, wanted).map(|grant| Holding { grant, through: None });
     own.or_else(|| {
-        world.memberships(subject).iter().find_map(|member| {
-            Some(Holding { grant: world.answering(member.group, wanted)?, through: Some(member) })
-        })
+        world
+            .memberships(subject)
+            .iter()
+            .find_map(|member| Some(Holding { grant: world.answering(member.group, wanted)?, through: Some(member) }))
     })
 }
 

@@ -107,7 +107,10 @@ mod tests {
         let kinds = vec![ResourceName::Any, ResourceName::Kind(Kind::Server), ResourceName::Kind(Kind::Secret)];
         let resource = (prop::sample::select(roles), prop::sample::select(kinds), name())
             .prop_map(|(role, resource, name)| Permission::Resource { role, resource, name });
-        prop_oneof![resource, action().prop_map(|action| format!("role:run,action:{action}").parse().expect("a binding"))]
+        prop_oneof![
+            resource,
+            action().prop_map(|action| format!("role:run,action:{action}").parse().expect("a binding"))
+        ]
     }
 
     proptest! {

@@ -43,7 +43,9 @@ pub(super) fn check_via(
             // What followed from a command by itself named nothing in logs that were written before it named what that
             // stood on.
             AuthzMode::System if named.iter().all(|seq| together.contains(seq)) => continue,
-            AuthzMode::Rbac if named.is_empty() => return refuse("the grants that it names are not enough: none".into()),
+            AuthzMode::Rbac if named.is_empty() => {
+                return refuse("the grants that it names are not enough: none".into());
+            }
             AuthzMode::Rbac => {}
             _ => return refuse("it names grants, and none is needed".to_owned()),
         }

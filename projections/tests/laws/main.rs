@@ -26,6 +26,7 @@ mod reach;
 mod reference;
 mod refusals;
 mod replay;
+mod review;
 mod sign_in;
 mod small_acting;
 mod small_rights;

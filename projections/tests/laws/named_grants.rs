@@ -17,8 +17,14 @@ fn town() -> Town {
     let mut yaml = "kind: user\nname: ann@example.com\n---\nkind: user\nname: bob@example.com\n---\nkind: user\nname: cy@example.com\n---\nkind: group\nname: hers\nmembers: [ann@example.com]\n".to_owned();
     for twin in ["one", "two"] {
         for (subject, roles) in [
-            ("{kind: User, name: ann@example.com}", "{role: edit, resource: servers}, {role: view, resource: '*'}, {role: edit, resource: rbac}, {role: edit, resource: users}, {role: create, resource: mcptokens}"),
-            ("{kind: Group, name: hers}", "{role: edit, resource: groups}, {role: delete, resource: users}, {role: delete, resource: servers}, {role: run, resource: projects}"),
+            (
+                "{kind: User, name: ann@example.com}",
+                "{role: edit, resource: servers}, {role: view, resource: '*'}, {role: edit, resource: rbac}, {role: edit, resource: users}, {role: create, resource: mcptokens}",
+            ),
+            (
+                "{kind: Group, name: hers}",
+                "{role: edit, resource: groups}, {role: delete, resource: users}, {role: delete, resource: servers}, {role: run, resource: projects}",
+            ),
         ] {
             let whose = if subject.contains("User") { "ann" } else { "group" };
             yaml += &format!("---\nkind: rbac\nname: {whose}-{twin}\nsubjects: [{subject}]\nroleBindings: [{roles}]\n");
@@ -34,16 +40,21 @@ fn seq_of(town: &Town, binding: &str) -> Seq {
 
 /// All that ann did, with each grant that is named exchanged by its twin.
 fn exchanged(town: &Town, ann: &Actor) -> (Vec<Record>, usize) {
-    let twins = ["ann", "group"].map(|whose| {
-        (seq_of(town, &format!("{whose}-one")), seq_of(town, &format!("{whose}-two")))
-    });
+    let twins =
+        ["ann", "group"].map(|whose| (seq_of(town, &format!("{whose}-one")), seq_of(town, &format!("{whose}-two"))));
     let mut changed = 0;
     let mut records = town.records.clone();
     for record in records.iter_mut().filter(|record| record.header.actor == *ann) {
         let before = record.header.authz.via.clone();
         for seq in &mut record.header.authz.via {
             for (one, two) in twins {
-                *seq = if *seq == one { two } else if *seq == two { one } else { *seq };
+                *seq = if *seq == one {
+                    two
+                } else if *seq == two {
+                    one
+                } else {
+                    *seq
+                };
             }
         }
         record.header.authz.via.sort_unstable();
@@ -86,7 +97,11 @@ fn an_event_may_not_name_a_grant_that_lies_too_deep() {
     // Cy may edit rbac and groups by the control plane, and may edit rbac by ann as well: one link deeper.
     let mine = binding("mine", "cy@example.com", "{role: edit, resource: rbac}, {role: edit, resource: groups}");
     town.apply_all(&system, &mine).unwrap();
-    town.apply_all(&ann, &binding("deeper", "cy@example.com", "{role: edit, resource: rbac}, {role: edit, resource: groups}")).unwrap();
+    town.apply_all(
+        &ann,
+        &binding("deeper", "cy@example.com", "{role: edit, resource: rbac}, {role: edit, resource: groups}"),
+    )
+    .unwrap();
     town.apply_all(&system, "kind: policy\nname: organisation\ndelegationDepth: 2\n").unwrap();
     let (cy, deep) = (town.user("cy@example.com"), seq_of(&town, "deeper"));
     town.apply_all(&cy, &binding("given", "bob@example.com", "{role: edit, resource: groups}")).unwrap();
@@ -113,12 +128,16 @@ fn a_question_is_answered_by_the_grants_that_it_names_and_by_none_that_were_not_
     let mut allowed = 0;
     for caller in &callers {
         for verb in Verb::ALL {
-            for ask in [Ask::on(verb, &base), Ask::on(verb, town.state.by_uid(town.uid(Kind::Server, None, "base")).unwrap())] {
+            for ask in
+                [Ask::on(verb, &base), Ask::on(verb, town.state.by_uid(town.uid(Kind::Server, None, "base")).unwrap())]
+            {
                 let verdict = decide(&town.state, caller, &ask, town.now);
                 let by = |via: &[Seq]| allowed_by(&town.state, caller, &ask, town.now, via);
                 assert_eq!(by(&verdict.via), verdict.allowed, "{caller} {ask}");
                 allowed += usize::from(verdict.allowed);
-                let gives = |seq: &&Seq| town.state.by_uid(town.uid(Kind::Group, None, "hers")).unwrap().meta.resource_version != **seq;
+                let gives = |seq: &&Seq| {
+                    town.state.by_uid(town.uid(Kind::Group, None, "hers")).unwrap().meta.resource_version != **seq
+                };
                 for missing in verdict.via.iter().filter(|_| verdict.allowed).filter(gives) {
                     let rest: Vec<Seq> = verdict.via.iter().copied().filter(|seq| seq != missing).collect();
                     assert!(!by(&rest), "{caller} {ask} without {missing}");

@@ -60,11 +60,9 @@ fn an_own_password_takes_no_right_and_brings_nothing_else_along() {
     let bob = town.user("bob@example.com");
     let (own, renamed) = ("kind: user\nname: bob@example.com\n", "kind: user\nname: bob@example.com\ndisplayName: B\n");
     assert_eq!(applied(&mut town, &bob, own, vec![password()]).unwrap().drafts.len(), 1);
-    for (manifest, then) in [
-        (renamed, vec![password()]),
-        (own, Vec::new()),
-        ("kind: user\nname: ann@example.com\n", vec![password()]),
-    ] {
+    for (manifest, then) in
+        [(renamed, vec![password()]), (own, Vec::new()), ("kind: user\nname: ann@example.com\n", vec![password()])]
+    {
         let told = missing(applied(&mut town, &bob, manifest, then));
         assert!(told.starts_with("edit users/"), "{told}");
     }
@@ -88,7 +86,9 @@ fn what_only_the_control_plane_does_nobody_else_does() {
 fn who_may_not_use_a_secret_is_not_told_whether_it_is_there() {
     let mut town = town();
     let server = |secret: &str| {
-        format!("kind: server\nname: new\ncommand: [x]\nenv: [{{name: K, valueFrom: {{secretRef: {{name: {secret}, key: k}}}}}}]\n")
+        format!(
+            "kind: server\nname: new\ncommand: [x]\nenv: [{{name: K, valueFrom: {{secretRef: {{name: {secret}, key: k}}}}}}]\n"
+        )
     };
     let ann = town.user("ann@example.com");
     for secret in ["base", "absent"] {
@@ -123,9 +123,11 @@ fn a_change_of_a_version_that_was_seen_is_done_and_of_another_refused() {
     town.apply_all(&system, "kind: server\nname: new\ncommand: [x]\n").unwrap();
     let seen = town.state.by_uid(town.uid(Kind::Server, None, "new")).unwrap().meta.resource_version;
     let command = |expected: u64| {
-        let manifest = manifest::read(manifest::documents("kind: server\nname: new\ncommand: [y]\n").unwrap().remove(0));
+        let manifest =
+            manifest::read(manifest::documents("kind: server\nname: new\ncommand: [y]\n").unwrap().remove(0));
         let manifest = manifest.unwrap();
-        let deed = Deed::Apply { body: manifest.body, mode: Mode::Upsert, expected: Some(Seq(expected)), then: Vec::new() };
+        let deed =
+            Deed::Apply { body: manifest.body, mode: Mode::Upsert, expected: Some(Seq(expected)), then: Vec::new() };
         Command { kind: manifest.kind, name: manifest.name, project: manifest.project, deed }
     };
     match town.command(&ann, command(seen.0 - 1)).map(|decided| decided.drafts.len()) {
@@ -164,9 +166,7 @@ fn whoever_goes_away_is_taken_out_of_what_names_them_and_nothing_else_is() {
         object.refs.iter().map(|used| (used.kind, used.name.to_string(), used.uid)).collect::<Vec<_>>()
     };
     let mut expected = [refs(&town, Kind::Rbac, "both"), refs(&town, Kind::Project, "base")];
-    for (kind, name) in
-        [(Kind::Group, "crew"), (Kind::ServiceAccount, "ci"), (Kind::User, "bob@example.com")]
-    {
+    for (kind, name) in [(Kind::Group, "crew"), (Kind::ServiceAccount, "ci"), (Kind::User, "bob@example.com")] {
         let gone = town.uid(kind, None, name);
         town.delete(&system, kind, None, name).unwrap();
         expected.iter_mut().for_each(|refs| refs.retain(|(_, _, uid)| *uid != gone));
