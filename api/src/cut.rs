@@ -27,7 +27,7 @@ pub struct Why {
 
 impl Why {
     /// All words.
-    pub const WORDS: [&str; 10] = [
+    pub const WORDS: [&str; 11] = [
         "token-revoked",
         "token-expired",
         "token-gone",
@@ -37,6 +37,7 @@ impl Why {
         "project-gone",
         "unavailable",
         "changed",
+        "tool-quarantined",
         "lease-ran-out",
     ];
 
@@ -61,6 +62,20 @@ impl Why {
     pub fn changed(seq: Seq) -> Self {
         let text = "what it opens was changed: the project, a server, a tool or a secret".to_owned();
         Self { word: "changed", text, seq }
+    }
+
+    /// The caller is still admitted, and a tool that it might call waits for approval.
+    #[must_use]
+    pub fn quarantined(seq: Seq) -> Self {
+        let text =
+            "a tool of the project waits for approval: its definition changed, or is approved no more".to_owned();
+        Self { word: "tool-quarantined", text, seq }
+    }
+
+    /// Whether the caller is still admitted to the project.
+    #[must_use]
+    pub fn leaves_admitted(&self) -> bool {
+        matches!(self.word, "changed" | "tool-quarantined")
     }
 
     /// Nobody has said for too long that it still holds.

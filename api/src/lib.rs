@@ -13,6 +13,7 @@ pub mod plane;
 pub mod replay_wire;
 #[cfg(feature = "server")]
 pub mod server;
+pub mod tools_wire;
 pub mod undo_wire;
 pub mod upstream;
 pub mod wire;

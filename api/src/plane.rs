@@ -6,6 +6,7 @@ use mcpctl_core::access::Asked;
 use mcpctl_core::actor::Actor;
 use mcpctl_core::ids::{Digest, Seq, Uid};
 use mcpctl_core::kinds::{ToolFilter, ToolNames};
+use mcpctl_core::pins::Pins;
 use mcpctl_core::plaintext::Plaintext;
 use mcpctl_core::reach::Whose;
 use mcpctl_core::time::Timestamp;
@@ -101,15 +102,75 @@ pub struct ServerView {
     /// The project's filter for it.
     #[serde(default)]
     pub project_tools: ToolFilter,
+    /// The definitions of its tools that somebody approved; nothing when the project asks for no approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pins: Option<Arc<Pins>>,
     /// Version of the server object.
     pub version: Seq,
 }
 
 impl ServerView {
-    /// Whether a tool, under the server's own name for it, is served.
+    /// Whether the filters let a tool through, under the server's own name for it.
+    #[must_use]
+    pub fn lets_through(&self, tool: &str) -> bool {
+        self.tools.serves(tool) && self.project_tools.serves(tool)
+    }
+
+    /// How a tool is to be shown: as the project says, else as its server's manifest does.
+    fn overridden<'s, T: ?Sized>(
+        &'s self,
+        tool: &str,
+        what: impl Fn(&'s mcpctl_core::kinds::ToolOverride) -> Option<&'s T>,
+    ) -> Option<&'s T> {
+        [&self.project_tools, &self.tools].into_iter().find_map(|filter| filter.overrides.get(tool).and_then(&what))
+    }
+
+    /// The name by which agents know a tool, without the server's.
+    #[must_use]
+    pub fn shown_name<'s>(&'s self, tool: &'s str) -> &'s str {
+        self.overridden(tool, |shown| shown.name.as_deref()).unwrap_or(tool)
+    }
+
+    /// What agents are told of a tool instead of what its server says.
+    #[must_use]
+    pub fn shown_description(&self, tool: &str) -> Option<&str> {
+        self.overridden(tool, |shown| shown.description.as_deref())
+    }
+
+    /// The server's own name of a tool that agents know by a name; nothing when it is the own name of one that has another.
+    #[must_use]
+    pub fn own_name<'s>(&'s self, shown: &'s str) -> Option<&'s str> {
+        let all = [&self.project_tools, &self.tools].into_iter().flat_map(|filter| filter.overrides.keys());
+        let mut renamed = all.filter(|tool| self.shown_name(tool) == shown && *tool != shown);
+        match renamed.next() {
+            Some(tool) => Some(tool),
+            None => (self.shown_name(shown) == shown).then_some(shown),
+        }
+    }
+
+    /// Whether a tool has a definition that may be seen and called.
+    #[must_use]
+    pub fn is_approved(&self, tool: &str) -> bool {
+        self.pins.as_ref().is_none_or(|pins| pins.contains_key(tool))
+    }
+
+    /// Whether a tool is served.
     #[must_use]
     pub fn serves(&self, tool: &str) -> bool {
-        self.tools.serves(tool) && self.project_tools.serves(tool)
+        self.lets_through(tool) && self.is_approved(tool)
+    }
+
+    /// Whether a tool is served with this definition. One that has none that could be hashed is not, where approval is asked.
+    #[must_use]
+    pub fn shows(&self, tool: &str, definition: Option<Digest>) -> bool {
+        let approved = |pins: &Arc<Pins>| pins.get(tool).zip(definition).is_some_and(|(all, one)| all.contains(&one));
+        self.lets_through(tool) && self.pins.as_ref().is_none_or(approved)
+    }
+
+    /// Whether nothing of it is withheld, so that a method which nobody knows can go around nothing.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.tools.is_empty() && self.project_tools.is_empty() && self.pins.is_none()
     }
 }
 
@@ -164,6 +225,8 @@ pub enum Denial {
 pub mod rule {
     /// A filter of the server or of the project hides the tool.
     pub const NOT_SERVED: &str = "not-served";
+    /// The tool's definition waits for approval.
+    pub const QUARANTINED: &str = "tool-quarantined";
     /// The project does not have the server.
     pub const NOT_IN_PROJECT: &str = "not-in-project";
     /// A method that could go around the server's filters.
@@ -264,6 +327,9 @@ pub struct AuditEntry {
     pub request_bytes: u64,
     /// Bytes of the answer.
     pub answer_bytes: u64,
+    /// Hash of the definition by which the tool was known when it was called: what the agent had been shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<Digest>,
     /// blake3 of the raw arguments; stored under a key of the control plane, so that short arguments can't be guessed from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<Digest>,

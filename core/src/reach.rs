@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::erased::{APPLIED, DELETED};
 use crate::ids::Uid;
-use crate::kinds::{Kind, Project, Server, SubjectRef};
+use crate::kinds::{Kind, Project, Server, ServerStatus, SubjectRef};
 use crate::object::Object;
+use crate::pins::{self, Pins};
 use crate::world::World;
 
 /// A part of the world that an event may have taken access away in.
@@ -25,6 +26,8 @@ pub enum Scope {
 pub enum Effect {
     /// They are decided anew; whoever is still admitted goes on.
     Recheck,
+    /// What runs ends, even if the caller is still admitted: a tool that it may have called waits for approval now.
+    Quarantine,
     /// What runs ends, even if the caller is still admitted: what it runs on is narrower than it was, or another.
     Cut,
 }
@@ -144,6 +147,8 @@ fn by_kind(world: &dyn World, change: &Change<'_>) -> Reach {
         (Kind::McpToken | Kind::User | Kind::ServiceAccount, Some(before)) => of_subject(before, change.after),
         // All that these say is who belongs to them and who is given what: see `losers`.
         (Kind::Group | Kind::Rbac, Some(_)) if declared => Reach::nothing(),
+        (Kind::Project, Some(before)) if is_of_tools(change.event) => of_decision(world, before, change.after),
+        (Kind::Server, Some(before)) if is_of_tools(change.event) => of_notice(world, before, change.after),
         (Kind::Project, Some(before)) => {
             Reach::of([Scope::Project(before.meta.uid)], of_project(before, change.after, declared))
         }
@@ -154,6 +159,40 @@ fn by_kind(world: &dyn World, change: &Change<'_>) -> Reach {
         // Too much, never too little: a kind or an event that nobody thought of.
         _ => Reach::Everything,
     }
+}
+
+/// Events about what is served of the tools that are there, and about nothing else.
+fn is_of_tools(event: &str) -> bool {
+    matches!(event, "tool.approved" | "tool.rejected" | "tool.seen" | "tool.drifted")
+}
+
+fn pins_of(project: Option<&Object>, server: Uid, of_server: (&Server, &ServerStatus)) -> Option<Pins> {
+    pins::of(project?.of::<Project>()?, server, of_server)
+}
+
+/// What somebody decided about tools takes away what was served before and is not after.
+fn of_decision(world: &dyn World, before: &Object, after: Option<&Object>) -> Reach {
+    let (Some((spec, _)), Some(_)) = (before.of::<Project>(), after) else { return Reach::Everything };
+    let servers = spec.servers.iter().filter_map(|server| world.by_name(Kind::Server, None, server.name()));
+    let lost = servers.filter_map(|object| Some((object.meta.uid, object.of::<Server>()?))).any(|(uid, server)| {
+        pins::lost(pins_of(Some(before), uid, server).as_ref(), pins_of(after, uid, server).as_ref())
+    });
+    let scopes = lost.then_some(Scope::Project(before.meta.uid));
+    Reach::of(scopes, Effect::Quarantine)
+}
+
+/// What a server was noticed to show takes tools away from the projects that ask for approval.
+fn of_notice(world: &dyn World, before: &Object, after: Option<&Object>) -> Reach {
+    let (Some(was), Some(is)) = (before.of::<Server>(), after.and_then(|after| after.of::<Server>())) else {
+        return Reach::Everything;
+    };
+    let server = before.meta.uid;
+    let loses = |project: &&std::sync::Arc<Object>| {
+        pins::lost(pins_of(Some(project), server, was).as_ref(), pins_of(Some(project), server, is).as_ref())
+    };
+    let referrers = world.referrers(server).into_iter().filter(|object| object.meta.kind == Kind::Project);
+    let scopes = referrers.filter(loses).map(|project| Scope::Project(project.meta.uid)).collect::<Vec<_>>();
+    Reach::of(scopes, Effect::Quarantine)
 }
 
 /// Another login is the one thing that can happen to a subject and takes nothing away.

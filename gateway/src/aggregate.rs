@@ -55,38 +55,55 @@ fn entries(context: &Context, kind: ListKind, parts: &[Option<Listed>]) -> Vec<S
     let project = &*context.admission.project;
     let listed = project.servers.iter().zip(parts).filter_map(|(server, part)| Some((server, part.as_ref()?)));
     let all: Vec<Entry<'_>> = listed
-        .flat_map(|(server, part)| part.entries(kind).into_iter().map(move |(name, members)| (server, name, members)))
-        // Hidden here and refused in a call by the same function.
-        .filter(|(server, name, _)| kind != ListKind::Tools || server.serves(name))
+        .flat_map(|(server, part)| {
+            let entries = part.entries(kind).into_iter();
+            // Hidden here and refused in a call by the same functions.
+            let shown = entries.filter(move |(name, _)| {
+                let is_meant = || server.own_name(server.shown_name(name)) == Some(&**name);
+                let shows = || server.shows(name, part.definitions.get(&**name).copied());
+                kind != ListKind::Tools || (is_meant() && shows())
+            });
+            shown.map(move |(name, members)| (server, name, members))
+        })
         .collect();
     match kind {
         ListKind::Tools | ListKind::Prompts => {
-            let shown = Shown::new(project, context.dialect.separator, all.iter().map(|(_, name, _)| name.clone()));
+            let shown = Shown::new(project, context.dialect.separator, all.iter().map(|entry| base(kind, entry)));
             let single = Naming::of(project) == Naming::Single;
-            all.iter().map(|entry| named(&shown, single, entry)).collect()
+            let name = |entry: &Entry<'_>| shown.name(entry.0, &base(kind, entry)).into_owned();
+            all.iter().map(|entry| named(&name(entry), kind, single, entry)).collect()
         }
         ListKind::Resources | ListKind::Templates => addressed(&all, kind),
     }
 }
 
+/// What it is called, but for its server's name.
+fn base<'e>(kind: ListKind, (server, name, _): &'e Entry<'_>) -> Cow<'e, str> {
+    if kind == ListKind::Tools { Cow::Borrowed(server.shown_name(name)) } else { Cow::Borrowed(name) }
+}
+
 /// A tool or prompt, under the name that the project gives it, with its server named in the description. A server that is
 /// alone needs no telling apart: its entries stay as they are.
-fn named(shown: &Shown<'_>, single: bool, (server, name, members): &Entry<'_>) -> String {
-    let shown = shown.name(server, name);
+fn named(shown: &str, kind: ListKind, single: bool, (server, name, members): &Entry<'_>) -> String {
     let mut object = Object::with_capacity(256);
-    let mut described = single;
+    let other = server.shown_description(name).filter(|_| kind == ListKind::Tools).map(quoted);
+    let mut described = single && other.is_none();
     for (key, value) in members.iter() {
         match key {
-            "name" if shown != *name => object.text("name", &shown),
+            "name" if shown != *name => object.text("name", shown),
             "description" if !described => {
                 described = true;
-                object.json("description", &with_server(&server.name, value.get()))
+                let said = other.as_deref().unwrap_or_else(|| value.get());
+                object.json("description", &if single { said.to_owned() } else { with_server(&server.name, said) })
             }
             _ => object.json(key, value.get()),
         };
     }
-    if !described {
-        object.text("description", &format!("[{}] {name}", server.name));
+    match other {
+        _ if described => {}
+        Some(other) if single => drop(object.json("description", &other)),
+        Some(other) => drop(object.json("description", &with_server(&server.name, &other))),
+        None => drop(object.text("description", &format!("[{}] {name}", server.name))),
     }
     object.finish()
 }

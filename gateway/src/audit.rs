@@ -52,6 +52,11 @@ impl Opened {
         self.entry.answer = Some(Digest::blake3(raw.get().as_bytes()));
     }
 
+    /// By which definition the tool that is called was shown.
+    pub(crate) fn defined(&mut self, definition: Option<Digest>) {
+        self.entry.definition = definition;
+    }
+
     /// Who asks, and the state that it was decided in.
     pub(crate) fn admitted(&mut self, admission: &Admission) {
         let entry = &mut self.entry;
@@ -135,7 +140,7 @@ impl Opened {
     }
 
     fn lasting(&self) -> Lasting {
-        let entry = AuditEntry { arguments: None, ..self.entry.clone() };
+        let entry = AuditEntry { arguments: None, definition: None, ..self.entry.clone() };
         Lasting { gateway: self.gateway.clone(), bearer: self.bearer.clone(), entry, begun: self.begun }
     }
 

@@ -3,7 +3,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures::future::join_all;
-use mcpctl_api::plane::ServerView;
+use mcpctl_api::plane::{ServerView, rule};
 use mcpctl_api::upstream::{CallSink, Era, Reply, ServerMessage, Session, UpstreamError};
 use serde_json::value::RawValue;
 use tokio::sync::broadcast;
@@ -12,10 +12,10 @@ use crate::audit::Opened;
 use crate::call::{Authorized, Parsed, Refused, Resolved, Target, Unanswered, authorize, send};
 use crate::context::Context;
 use crate::found::{Found, find};
-use crate::json::{Members, quoted, raw, with_member};
+use crate::json::{Members, Object, quoted, raw, with_member};
 use crate::left_out::ask_within;
 use crate::link::Link;
-use crate::lists::{ListKind, annotated};
+use crate::lists::{ListKind, annotated, definition};
 use crate::log_level::is_level;
 use crate::mrtr::{Round, carried, is_input_required, may_ask, to_legacy, to_modern};
 use crate::param_headers::check;
@@ -79,6 +79,10 @@ async fn call_one(context: &Context, parsed: &Parsed<'_>, found: Found<'_>, audi
         Err(Refused::Cut) => return Done::Cut,
         Err(refused) => return refuse(context, parsed, refused, audit),
     };
+    let authorized = match with_definition(context, server, &target, authorized, audit).await {
+        Ok(authorized) => authorized,
+        Err(refused) => return refuse(context, parsed, refused, audit),
+    };
     match converse(context, parsed, server, &target, authorized, audit).await {
         Ok((reply, era)) => answered(tasks::shown(context, parsed, server, reply), era, context, &parsed.method),
         Err(Unanswered::Cut) => Done::Cut,
@@ -89,17 +93,48 @@ async fn call_one(context: &Context, parsed: &Parsed<'_>, found: Found<'_>, audi
     }
 }
 
-/// A refusal says no more than that there is no such thing: what a filter hides shall not be found out by asking.
+/// Looks, where approval is asked, which definition of the tool the server shows to this client.
+async fn with_definition(
+    context: &Context,
+    server: &ServerView,
+    target: &Target,
+    mut authorized: Authorized,
+    audit: &mut Opened,
+) -> Result<Authorized, Refused> {
+    if let (Target::Tool(tool), true) = (target, authorized.owes_definition()) {
+        let definition = definition(context, server, tool).await;
+        audit.defined(definition);
+        authorized.shown_as(definition)?;
+    }
+    Ok(authorized)
+}
+
+/// A refusal says no more than that there is no such thing: what a filter hides shall not be found out by asking. What waits
+/// for approval is no secret, and the agent's user can do something about it.
 fn refuse(context: &Context, parsed: &Parsed<'_>, refused: Refused, audit: &mut Opened) -> Done {
     audit.refused_by(refused.rule());
     audit.because(refused.to_string());
     let error = match parsed.members.text("name") {
+        Some(name) if refused == Refused::Quarantined => quarantined(context, &name),
         Some(name) if refused == Refused::NotServed => {
             RpcError::new(INVALID_PARAMS, unknown(ListKind::Tools, &name).to_string())
         }
         _ => RpcError::unknown_method(&parsed.method, context.dialect.is_modern()),
     };
     Done::error(&error, "denied")
+}
+
+/// The same in both eras: an unknown tool is `-32602` in either, with HTTP 200.
+fn quarantined(context: &Context, name: &str) -> RpcError {
+    let name: String = name.chars().take(128).collect();
+    let project = &context.admission.project.name;
+    let words = format!(
+        "tool {name:?} is not approved in this project: it is new, or its definition changed after it was approved, or there is \
+         no such tool. Somebody who may edit the project can look with `mcpctl tools list -p {project}` and approve it with \
+         `mcpctl tools approve`"
+    );
+    let data = Object::new().text("reason", rule::QUARANTINED).text("tool", &name).text("project", project).finish();
+    RpcError::new(INVALID_PARAMS, words).with_data(data)
 }
 
 fn answered(reply: Reply, era: Era, context: &Context, method: &str) -> Done {
@@ -135,11 +170,15 @@ async fn converse(
     server: &ServerView,
     target: &Target,
     mut authorized: Authorized,
-    audit: &Opened,
+    audit: &mut Opened,
 ) -> Result<(Reply, Era), Unanswered> {
     // Before the conversation: nobody starts a server for a call that is not on record.
     authorized.record(audit.admit()).await?;
     let (session, link) = context.open(server, &authorized).await?;
+    if let Target::Tool(tool) = target {
+        audit.defined(link.definition(tool));
+    }
+    let audit = &*audit;
     let modern_client = context.dialect.is_modern();
     if link.era == Era::Modern && !modern_client && subscribed(context, server, target, &parsed.method) {
         return Ok((Reply::Result(raw("{}".into())), Era::Legacy));

@@ -86,7 +86,7 @@ impl Context {
         let resolved = Resolved::of_server(server, method, params, limit);
         authorize(&self.admission, resolved).map_err(|refused| match refused {
             Refused::Cut => Unanswered::Cut,
-            Refused::NotServed | Refused::NotInProject | Refused::UnknownMethod => {
+            Refused::NotServed | Refused::Quarantined | Refused::NotInProject | Refused::UnknownMethod => {
                 UpstreamError::Unavailable { server: server.name.clone(), why: refused.to_string() }.into()
             }
         })

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::AnonymousBudget;
+use crate::catalogue::Catalogue;
 use crate::clients::Clients;
 use crate::left_out::LeftOut;
 use crate::metrics::Metrics;
@@ -24,6 +25,8 @@ pub(crate) struct Gateway {
     pub(crate) options: Options,
     pub(crate) clients: Clients,
     pub(crate) left_out: LeftOut,
+    /// Hashes of the definitions that servers showed last.
+    pub(crate) catalogue: Catalogue,
     /// Calls that wait for their client to come back with answers.
     pub(crate) held: HeldCalls,
     /// Seals what ends with this process.
@@ -43,6 +46,7 @@ impl Gateway {
             options,
             clients: Clients::default(),
             left_out: LeftOut::default(),
+            catalogue: Catalogue::default(),
             held: HeldCalls::default(),
             seal: Seal::of_process(),
             metrics: Metrics::new(),

@@ -5,6 +5,7 @@ mod audit;
 mod batch;
 pub mod call;
 mod calls;
+mod catalogue;
 mod client;
 mod clients;
 mod context;

@@ -4,12 +4,13 @@ use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 
 use mcpctl_api::upstream::{Era, Reply, ServerMessage, Session};
-use mcpctl_core::ids::Seq;
+use mcpctl_core::ids::{Digest, Seq};
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
+use crate::catalogue::Definitions;
 use crate::client::Client;
 use crate::dialect::has;
 use crate::gateway::Gateway;
@@ -26,8 +27,17 @@ struct Slot {
     names: Option<Arc<Names>>,
     /// Of tools, those whose arguments travel as headers too.
     annotated: Option<Arc<AnnotatedTools>>,
+    /// Of tools, the hashes of their definitions.
+    definitions: Option<Arc<Definitions>>,
     /// Counts what made the names doubtful, so that a list which was asked for before is not kept.
     changes: u64,
+}
+
+/// What a list told.
+pub(crate) struct Known {
+    pub(crate) names: Names,
+    pub(crate) annotated: AnnotatedTools,
+    pub(crate) definitions: Arc<Definitions>,
 }
 
 /// A client's conversation with a server.
@@ -77,13 +87,19 @@ impl Link {
         self.slots.lock()[kind as usize].changes
     }
 
-    /// Keeps the names of a list that was asked for after so many changes.
-    pub(crate) fn remember(&self, kind: ListKind, changes: u64, names: Names, annotated: AnnotatedTools) {
+    /// Keeps what a list told that was asked for after so many changes.
+    pub(crate) fn remember(&self, kind: ListKind, changes: u64, known: Known) {
         let slot = &mut self.slots.lock()[kind as usize];
         if slot.changes == changes {
-            slot.names = Some(Arc::new(names));
-            slot.annotated = Some(Arc::new(annotated));
+            slot.names = Some(Arc::new(known.names));
+            slot.annotated = Some(Arc::new(known.annotated));
+            slot.definitions = Some(known.definitions);
         }
+    }
+
+    /// The definition by which a tool was shown in this conversation last.
+    pub(crate) fn definition(&self, tool: &str) -> Option<Digest> {
+        self.slots.lock()[ListKind::Tools as usize].definitions.as_ref()?.get(tool).copied()
     }
 
     /// Tools whose arguments travel as headers too, as far as the list of tools is known.
@@ -122,6 +138,7 @@ impl Link {
         let slot = &mut self.slots.lock()[kind as usize];
         slot.names = None;
         slot.annotated = None;
+        slot.definitions = None;
         slot.changes += 1;
     }
 

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use futures::future::join_all;
 use mcpctl_api::plane::ServerView;
 use mcpctl_api::upstream::{Era, UpstreamError};
+use mcpctl_core::ids::Digest;
 use serde_json::value::RawValue;
 
 use crate::call::Unanswered;
+use crate::catalogue::Definitions;
 use crate::context::Context;
 use crate::dialect::has;
 use crate::json::{Members, elements, may_have_key, quoted, raw};
 use crate::left_out::ask_within;
-use crate::link::{Link, Names};
+use crate::link::{Known, Link, Names};
 use crate::param_headers::{Annotated, AnnotatedTools, of_tool};
 
 /// Pages of one list that are followed.
@@ -82,6 +84,8 @@ pub(crate) struct Listed {
     pub(crate) pages: Vec<Box<RawValue>>,
     /// How long the server says that it is good for; `None` from a legacy server.
     pub(crate) ttl_ms: Option<u64>,
+    /// Of tools, the hashes of their definitions.
+    pub(crate) definitions: Arc<Definitions>,
 }
 
 impl Listed {
@@ -119,7 +123,8 @@ impl Listed {
 pub(crate) async fn fetch(context: &Context, kind: ListKind, server: &ServerView) -> Result<Listed, Unanswered> {
     let (session, link) = context.reach(server).await?;
     let handshake = session.handshake();
-    let mut listed = Listed { pages: Vec::new(), ttl_ms: (handshake.era == Era::Modern).then_some(u64::MAX) };
+    let ttl_ms = (handshake.era == Era::Modern).then_some(u64::MAX);
+    let mut listed = Listed { pages: Vec::new(), ttl_ms, definitions: Arc::default() };
     if !has(handshake.capabilities.as_deref(), kind.capability()) {
         return Ok(listed);
     }
@@ -133,7 +138,12 @@ pub(crate) async fn fetch(context: &Context, kind: ListKind, server: &ServerView
             break;
         }
     }
-    link.remember(kind, changes, listed.names(kind), listed.annotated(kind));
+    if kind == ListKind::Tools {
+        listed.definitions = context.gateway.catalogue.definitions(server.uid, &listed.pages);
+    }
+    let known =
+        Known { names: listed.names(kind), annotated: listed.annotated(kind), definitions: listed.definitions.clone() };
+    link.remember(kind, changes, known);
     Ok(listed)
 }
 
@@ -175,6 +185,18 @@ pub(crate) async fn names(context: &Context, kind: ListKind, server: &ServerView
         Ok(link.names(kind).unwrap_or_else(|| Arc::new(listed.names(kind))))
     })
     .await
+}
+
+/// The definition by which a server shows a tool to this client, asked for if it is not known. Nothing when it shows none.
+pub(crate) async fn definition(context: &Context, server: &ServerView, tool: &str) -> Option<Digest> {
+    let shown = ask_within(context, server, async {
+        let (_, link) = context.reach(server).await?;
+        if let Some(known) = link.definition(tool) {
+            return Ok(Some(known));
+        }
+        Ok(fetch(context, ListKind::Tools, server).await?.definitions.get(tool).copied())
+    });
+    shown.await.flatten()
 }
 
 /// The arguments of a tool that travel as headers too. The list is asked for once, if it is not known.

@@ -87,6 +87,7 @@ pub(crate) mod tests {
             description: None,
             tools: Default::default(),
             project_tools: Default::default(),
+            pins: None,
             version: Seq(1),
         };
         ProjectView {

@@ -32,19 +32,30 @@ pub(crate) async fn by_name<'c>(
 ) -> Result<(&'c ServerView, String), Unresolved> {
     let project = &context.admission.project;
     let prefixed = split(project, name);
+    let found = |server: &'c ServerView, shown: &str| {
+        let own = own(kind, server, shown).ok_or_else(|| unknown(kind, name))?;
+        Ok((server, own.to_owned()))
+    };
     match (Naming::of(project), prefixed) {
-        (Naming::Prefixed, Some((server, rest))) => Ok((server, rest.to_owned())),
+        (Naming::Prefixed, Some((server, rest))) => found(server, rest),
         (Naming::Prefixed, None) => Err(unknown(kind, name)),
-        (Naming::Single, None) => Ok((&project.servers[0], name.to_owned())),
+        (Naming::Single, None) => found(&project.servers[0], name),
         (Naming::Single, Some((server, rest))) => {
             // The server may have a tool whose own name begins like this.
-            let own = names(context, kind, server).await.is_some_and(|names| names.contains(name));
-            Ok((server, if own { name } else { rest }.to_owned()))
+            let all = names(context, kind, server).await;
+            let has = |own: &str| all.as_ref().is_some_and(|names| names.contains(own));
+            let is_own = own(kind, server, name).is_some_and(has);
+            found(server, if is_own { name } else { rest })
         }
         // A name that looks prefixed is never shown bare.
-        (Naming::Unprefixed, Some((server, rest))) => Ok((server, rest.to_owned())),
+        (Naming::Unprefixed, Some((server, rest))) => found(server, rest),
         (Naming::Unprefixed, None) => unprefixed(context, kind, name).await,
     }
+}
+
+/// The server's own name for what agents know by a name; only tools have others.
+fn own<'n>(kind: ListKind, server: &'n ServerView, shown: &'n str) -> Option<&'n str> {
+    if kind == ListKind::Tools { server.own_name(shown) } else { Some(shown) }
 }
 
 async fn unprefixed<'c>(
@@ -60,7 +71,7 @@ async fn unprefixed<'c>(
     }
     match owners.as_slice() {
         [] => Err(unknown(kind, name)),
-        [one] => Ok((one, name.to_owned())),
+        [one] => Ok((one, own(kind, one, name).unwrap_or(name).to_owned())),
         several => {
             let forms = several.iter().map(|one| format!("{}{}{name}", one.name, context.dialect.separator)).collect();
             Err(Unresolved::Ambiguous { what: what(kind), name: shortened(name), forms })
@@ -71,7 +82,9 @@ async fn unprefixed<'c>(
 async fn owners<'c>(context: &'c Context, kind: ListKind, name: &str) -> Vec<&'c ServerView> {
     let all = all_names(context, kind).await;
     let has = |(server, names): &(&ServerView, Option<Arc<Names>>)| {
-        names.as_ref().is_some_and(|names| names.contains(name)) && (kind != ListKind::Tools || server.serves(name))
+        own(kind, server, name).is_some_and(|name| {
+            names.as_ref().is_some_and(|names| names.contains(name)) && (kind != ListKind::Tools || server.serves(name))
+        })
     };
     context.servers().iter().zip(all).filter(has).map(|(server, _)| server).collect()
 }

@@ -177,6 +177,9 @@ pub(crate) struct Ended {
     /// Why; nothing when the caller is still admitted, to something else than before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) why: Option<DenialWire>,
+    /// The caller is still admitted, and a tool waits for approval.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) quarantine: bool,
 }
 
 /// Writes a line.
@@ -230,7 +233,11 @@ mod tests {
             News::Opened { stream: handle, void: vec![handle], log: Some(anchor) },
             News::Pong { ping: 3, log: anchor },
             News::Held { handles: vec![handle], void: Vec::new() },
-            News::Reduced { cut: vec![Ended { handle, why: Some(DenialWire::OtherProject) }], void: vec![handle] },
+            News::Reduced { cut: vec![Ended { handle, why: None, quarantine: true }], void: Vec::new() },
+            News::Reduced {
+                cut: vec![Ended { handle, why: Some(DenialWire::OtherProject), quarantine: false }],
+                void: vec![handle],
+            },
         ] {
             let told = Told { n: 4, seq: Seq(9), what };
             assert_eq!(serde_json::from_slice::<Told>(&line(&told)).unwrap(), told);

@@ -19,6 +19,7 @@ use super::plane_local::LocalPlane;
 use super::published::Published;
 use super::rate_limit::RateLimits;
 use super::revocation::Hub;
+use super::tools::KeptDefinitions;
 use super::writer::Writer;
 use crate::upstream::Fleet;
 
@@ -44,6 +45,8 @@ pub struct App {
     pub passwords: Passwords,
     /// Calls, refusals, logins.
     pub audit: Arc<AuditLog>,
+    /// Definitions of tools in full.
+    pub definitions: Arc<KeptDefinitions>,
     /// Running servers.
     pub fleet: Arc<Fleet>,
     /// What gateways ask, answered here.

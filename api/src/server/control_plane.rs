@@ -24,6 +24,7 @@ use super::revocation::Hub;
 use super::router::router;
 use super::snapshot::{self, Snapshots, this_program};
 use super::start::open_log;
+use super::tools::{KeptDefinitions, Noticing};
 use super::writer::{Writer, WriterThread};
 use super::{audit, embedded, listener, metrics, oidc, prepare, reconcile};
 use crate::upstream::{Fleet, FleetLimits};
@@ -61,6 +62,7 @@ pub struct ControlPlane {
     stop: CancellationToken,
     writer_thread: WriterThread,
     snapshots: Arc<Snapshots>,
+    noticing: Arc<Noticing>,
     /// The log's folder.
     log: PathBuf,
 }
@@ -107,8 +109,11 @@ impl ControlPlane {
         let state_evidence = Arc::new(Evidence::open_state(data, evidence.key(), reader.clone(), published.clone())?);
         let (writer, writer_thread) =
             Writer::start(around(Box::new(log)), published.clone(), hub.clone()).map_err(OpenError::Thread)?;
-        let fleet =
-            Arc::new(Fleet::new(FleetLimits { work_folder: Some(data.join("work")), ..FleetLimits::default() }));
+        let unusable = |source| FolderError::Unusable { path: data.join("definitions"), source };
+        let definitions = Arc::new(KeptDefinitions::open(&data.join("definitions")).map_err(unusable)?);
+        let noticing = Arc::new(Noticing::new(definitions.clone()));
+        let limits = FleetLimits { work_folder: Some(data.join("work")), ..FleetLimits::default() };
+        let fleet = Arc::new(Fleet::watched(limits, noticing.clone()));
         let plane = Arc::new(LocalPlane::new(published.clone(), fleet.clone(), audit.clone()));
         let stop = CancellationToken::new();
         let app = Arc::new(App {
@@ -128,10 +133,13 @@ impl ControlPlane {
             writer,
             sealed,
             audit,
+            definitions,
             fleet,
             plane,
         });
-        let control = Self { app, tasks: TaskTracker::new(), stop, writer_thread, snapshots, log: data.join("log") };
+        noticing.write_to(&app);
+        let (tasks, log) = (TaskTracker::new(), data.join("log"));
+        let control = Self { app, tasks, stop, writer_thread, snapshots, noticing, log };
         control.start_tasks(recovery);
         Ok(control)
     }
@@ -191,6 +199,7 @@ impl ControlPlane {
     pub async fn shutdown(self) {
         self.stop.cancel();
         self.app.fleet.stop_all().await;
+        let _ = tokio::time::timeout(DRAIN, self.noticing.finish()).await;
         self.tasks.close();
         let _ = tokio::time::timeout(DRAIN, self.tasks.wait()).await;
         let last = self.app.published.clone();

@@ -50,6 +50,7 @@ mod target;
 pub(crate) mod testing;
 mod token_scope;
 mod tokens;
+mod tools;
 mod undo;
 pub mod watch;
 pub mod witness;

@@ -26,7 +26,7 @@ use super::problem::{Answer, Result, invalid};
 use super::revocation::{self, Wait};
 use super::target::{Target, may_view};
 use super::writer::{Committed, Submission};
-use super::{access, history, json_body, point, prepare, table};
+use super::{access, history, json_body, point, prepare, table, tools};
 use crate::wire::{Done, Fenced, OUTCOME, REQUEST_ID};
 
 /// Query of a request.
@@ -170,6 +170,12 @@ fn read(app: &App, caller: &Authenticated, target: &Target, query: &HashMap<Stri
         && let Some(status) = fields.get_mut("status").and_then(Value::as_object_mut)
     {
         status.insert("access".into(), access);
+    }
+    if target.kind == Kind::Project
+        && let Some(told) = tools::summary(&*state, &object)
+        && let Some(status) = fields.get_mut("status").and_then(Value::as_object_mut)
+    {
+        status.insert("tools".into(), told);
     }
     Ok(axum::Json(fields).into_response())
 }

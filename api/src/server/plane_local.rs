@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use mcpctl_core::access::{Ask, Rule, Verb, decide};
 use mcpctl_core::actor::{Actor, ActorKind};
 use mcpctl_core::ids::{Digest, Seq, Uid};
-use mcpctl_core::kinds::{Kind, McpToken, Project, Server};
+use mcpctl_core::kinds::{Kind, McpToken, Project, ProjectStatus, Server};
 use mcpctl_core::name::{Name, NameRule};
 use mcpctl_core::object::Object;
+use mcpctl_core::pins;
 use mcpctl_core::reach::{Effect, Reach, Whose};
 use mcpctl_core::time::Timestamp;
 use mcpctl_core::world::World;
@@ -122,6 +123,7 @@ impl LocalPlane {
             let denial = over(&state, &entry.whose, entry.digest, &entry.project, now);
             match (denial, effect) {
                 (Some(denial), _) => Some((entry.clone(), Why::denied(&denial, state.seq()))),
+                (None, Effect::Quarantine) => Some((entry.clone(), Why::quarantined(state.seq()))),
                 (None, Effect::Cut) => Some((entry.clone(), Why::changed(state.seq()))),
                 (None, Effect::Recheck) => None,
             }
@@ -159,7 +161,7 @@ impl LocalPlane {
     /// them, and nothing is to go on in the name of who lost the access. Who is still admitted, to something else, or by
     /// another login, keeps theirs.
     async fn end_conversations(self: Arc<Self>, cut: Vec<Arc<Admitted>>) {
-        for entry in cut.iter().filter(|entry| entry.admission.cut.why().word != "changed") {
+        for entry in cut.iter().filter(|entry| !entry.admission.cut.why().leaves_admitted()) {
             let (project, subject) = (entry.whose.project, entry.whose.subject);
             let same = |other: &Arc<Admitted>| (other.whose.project, other.whose.subject) == (project, subject);
             if self.admitted.read().values().any(same) {
@@ -214,6 +216,9 @@ impl LocalPlane {
         if entry.owner.is_none() {
             let token = entry.actor.as_ref().and_then(|actor| state.by_uid(actor.uid)?.of::<McpToken>());
             entry.owner = token.and_then(|(_, status)| status.owner.clone());
+        }
+        if entry.definition.is_none() && entry.allowed && entry.method == "tools/call" {
+            entry.definition = newest_definition(&state, &entry);
         }
         pin(&state, &mut entry);
         entry
@@ -332,15 +337,33 @@ fn open(state: &State, who: Authenticated, project: &str, now: Timestamp) -> Res
     Ok((Arc::new(Caller { actor: who.actor, owner, token_sha }), verdict.via.into(), who.expires_at))
 }
 
+/// The definition that a tool was noticed to have last, where whoever called it was shown none by the same gateway.
+fn newest_definition(state: &State, entry: &AuditEntry) -> Option<Digest> {
+    let name = Name::parse(NameRule::Label, entry.server.as_deref()?).ok()?;
+    let server = state.by_name(Kind::Server, None, &name)?;
+    let (spec, status) = server.of::<Server>()?;
+    let tool = entry.tool.as_deref()?;
+    let known = status.tools.get(tool)?;
+    let project = Name::parse(NameRule::Label, entry.project.as_deref()?).ok()?;
+    let (project, decided) = state.by_name(Kind::Project, None, &project)?.of::<Project>()?;
+    if !pins::are_asked(project, spec) {
+        return Some(known.newest());
+    }
+    match decided.of(server.meta.uid, tool)?.served(known) {
+        [only] => Some(*only),
+        served => Some(known.newest()).filter(|newest| served.contains(newest)),
+    }
+}
+
 /// A project as gateways serve it.
 #[must_use]
 pub fn view_of(state: &dyn World, project: Uid) -> Option<ProjectView> {
     let object = state.by_uid(project)?;
-    let (spec, _) = object.of::<Project>()?;
-    let filter = |name: &Name| spec.tools.get(name.as_str()).cloned().unwrap_or_default();
+    let project = object.of::<Project>()?;
+    let (spec, _) = project;
     let attached = spec.servers.iter().map(mcpctl_core::reference::Ref::name);
     let servers: Vec<ServerView> =
-        attached.filter_map(|name| server_view(state.by_name(Kind::Server, None, name)?, filter(name))).collect();
+        attached.filter_map(|name| server_view(state.by_name(Kind::Server, None, name)?, project)).collect();
     let version = servers.iter().map(|server| server.version).chain([object.meta.resource_version]).max();
     Some(ProjectView {
         uid: object.meta.uid,
@@ -353,14 +376,16 @@ pub fn view_of(state: &dyn World, project: Uid) -> Option<ProjectView> {
     })
 }
 
-fn server_view(object: &Object, project_tools: mcpctl_core::kinds::ToolFilter) -> Option<ServerView> {
-    let (spec, _) = object.of::<Server>()?;
+fn server_view(object: &Object, project: (&Project, &ProjectStatus)) -> Option<ServerView> {
+    let server = object.of::<Server>()?;
+    let (spec, _) = server;
     Some(ServerView {
         uid: object.meta.uid,
         name: object.meta.name.to_string(),
         description: spec.description.clone(),
         tools: spec.tools.clone(),
-        project_tools,
+        project_tools: project.0.tools.get(object.meta.name.as_str()).cloned().unwrap_or_default(),
+        pins: pins::of(project, object.meta.uid, server).map(Arc::new),
         version: object.meta.resource_version,
     })
 }
@@ -424,6 +449,44 @@ impl Plane for LocalPlane {
 mod tests {
     use super::*;
     use crate::server::testing::{ADMIN, Tried};
+    use crate::server::writer::Submission;
+    use mcpctl_core::command::{Command, Deed};
+    use mcpctl_core::kinds::{Noticed, ProjectAction, ServerAction, ToolChoice};
+    use serde_json::json;
+
+    async fn notice(tried: &Tried, number: u8) {
+        let noticed = Noticed { tool: "x".to_owned(), definition: Digest([number; 32]), diff: Vec::new() };
+        let deed = Deed::Act(Box::new(ServerAction::Notice(vec![noticed])));
+        let name = Name::parse(NameRule::Label, "hidden").unwrap();
+        let command = Command { kind: Kind::Server, name, project: None, deed };
+        tried.writer.submit(Submission::of(Actor::system("tools"), command)).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_tool_that_drifts_ends_what_runs_in_its_project_and_says_why() {
+        let tried = Tried::new().await;
+        let stop = CancellationToken::new();
+        let following = tokio::spawn(tried.plane.clone().follow(tried.hub.clone(), stop.clone()));
+        let web = json!({ "kind": "project", "name": "web", "servers": ["hidden"], "toolPolicy": "quarantine" });
+        tried.apply(web).await;
+        notice(&tried, 1).await;
+        let one = ToolChoice { server: "hidden".into(), tool: "x".into(), definition: Some(Digest([1; 32])) };
+        let approve = ProjectAction::Approve { tools: vec![one], note: None };
+        tried.give(Kind::Project, None, "web", Deed::Act(Box::new(approve))).await;
+        let bearer = tried.token(ADMIN, "t", "empty").await;
+        // What the changes so far took away is done.
+        tried.hub.fence(tried.published.load().seq()).await.unwrap();
+        let admission = tried.plane.admit(&bearer, "web").await.unwrap();
+        assert!(admission.project.servers[0].serves("x") && !admission.project.servers[0].serves("y"));
+        notice(&tried, 2).await;
+        let cut = tokio::time::timeout(Duration::from_secs(20), admission.cut.cancelled()).await;
+        assert!(cut.is_ok(), "it was told");
+        assert_eq!(admission.cut.why().word, "tool-quarantined");
+        let again = tried.plane.admit(&bearer, "web").await.expect("who was cut is admitted again");
+        assert!(!again.project.servers[0].serves("x"));
+        stop.cancel();
+        following.await.unwrap();
+    }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn whoever_is_admitted_while_the_right_goes_is_cut_or_refused() {

@@ -24,7 +24,7 @@ use super::revocation::ForStreams;
 use super::watch::ForGateways;
 use super::{
     apply_all, audit, evidence, impersonation, instances, limits, login, metrics, objects, oidc, openapi, pages,
-    questions, refusal_audit, replay, revocation, tokens, undo, watch,
+    questions, refusal_audit, replay, revocation, tokens, tools, undo, watch,
 };
 use crate::wire::{AT_LEAST, CHECKPOINT, REVISION};
 
@@ -54,6 +54,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(revocation::gateway_routes())
         .merge(replay::routes())
         .merge(undo::routes())
+        .merge(tools::routes())
         .layer(middleware::from_fn_with_state(app.clone(), limits::per_principal))
         // What a gateway asks is agents' traffic: it is bounded by sessions and calls, not by requests a minute.
         .merge(watch::routes(for_gateways).layer(middleware::from_fn(impersonation::refused_here)))

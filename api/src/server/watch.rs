@@ -265,7 +265,7 @@ fn attributed(mut entry: AuditEntry, bearer: &CallerBearer, project: &str, known
 }
 
 /// Rules by which a gateway refuses what the caller may open.
-const FILTERS: [&str; 4] = [rule::NOT_SERVED, rule::NOT_IN_PROJECT, rule::UNKNOWN_METHOD, rule::CUT];
+const FILTERS: [&str; 5] = [rule::NOT_SERVED, rule::QUARANTINED, rule::NOT_IN_PROJECT, rule::UNKNOWN_METHOD, rule::CUT];
 
 fn malformed(detail: String) -> Response {
     problem(axum::http::StatusCode::BAD_REQUEST, "malformed", "Malformed", detail).into_response()

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use super::fleet_server::Server;
 use super::logs::{LogLine, ServerLog};
-use super::{Era, ServerPlan, Session, SessionKey, Sessions, UpstreamError};
+use super::{Era, ListTap, ServerPlan, Session, SessionKey, Sessions, UpstreamError};
 
 /// Limits of a fleet.
 #[derive(Clone, Debug)]
@@ -99,6 +99,8 @@ pub struct InstanceStatus {
 /// All servers of this process.
 pub struct Fleet {
     limits: Arc<FleetLimits>,
+    /// Looks at lists of tools on their way.
+    tap: Option<Arc<dyn ListTap>>,
     servers: RwLock<HashMap<Uid, Arc<Server>>>,
     /// Servers that live in this process.
     embedded: RwLock<HashMap<Uid, Arc<dyn Sessions>>>,
@@ -113,11 +115,20 @@ impl Fleet {
     pub fn new(limits: FleetLimits) -> Self {
         Self {
             limits: Arc::new(limits),
+            tap: None,
             servers: RwLock::default(),
             embedded: RwLock::default(),
             retiring: TaskTracker::new(),
             applying: tokio::sync::Mutex::new(()),
         }
+    }
+
+    /// An empty fleet whose servers' lists of tools are looked at on their way.
+    #[must_use]
+    pub fn watched(limits: FleetLimits, tap: Arc<dyn ListTap>) -> Self {
+        let mut fleet = Self::new(limits);
+        fleet.tap = Some(tap);
+        fleet
     }
 
     /// Makes a server that lives in this process reachable like any other. It is not subject to [`Fleet::apply`]; where a
@@ -151,15 +162,19 @@ impl Fleet {
                     Some(server) => {
                         let log = server.log().clone();
                         self.retiring.spawn(async move { server.retire().await });
-                        Server::start(plan, self.limits.clone(), log)
+                        self.start(plan, log)
                     }
-                    None => Server::start(plan, self.limits.clone(), Arc::new(ServerLog::new())),
+                    None => self.start(plan, Arc::new(ServerLog::new())),
                 };
                 servers.insert(uid, server);
             }
             removed.extend(old.into_values());
         }
         join_all(removed.iter().map(|server| server.retire())).await;
+    }
+
+    fn start(&self, plan: ServerPlan, log: Arc<ServerLog>) -> Arc<Server> {
+        Server::start(plan, self.limits.clone(), log, self.tap.clone())
     }
 
     /// Stops all servers, each within the drain limit and the grace of its processes. Later calls find no server.

@@ -15,7 +15,8 @@ use super::fleet::{FAILURES_MAX, FleetLimits, InstanceState, InstanceStatus};
 use super::fleet_slots::{Closing, Owner, Slot, State};
 use super::logs::{LogPen, LogSource, ServerLog};
 use super::opening::Opening;
-use super::{Era, Launch, ServerPlan, Session, SessionKey, UpstreamError};
+use super::watched::watched;
+use super::{Era, Launch, ListTap, ServerPlan, Session, SessionKey, UpstreamError};
 
 /// A wait for the end of a back-off that is shorter is waited out instead of refused.
 const WAIT_OUT: Duration = Duration::from_millis(250);
@@ -28,6 +29,7 @@ pub(super) struct Server {
     plan: ServerPlan,
     limits: Arc<FleetLimits>,
     log: Arc<ServerLog>,
+    tap: Option<Arc<dyn ListTap>>,
     replicas: AtomicU32,
     sessions_max: AtomicU32,
     state: Mutex<State>,
@@ -42,13 +44,19 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn start(plan: ServerPlan, limits: Arc<FleetLimits>, log: Arc<ServerLog>) -> Arc<Self> {
+    pub(super) fn start(
+        plan: ServerPlan,
+        limits: Arc<FleetLimits>,
+        log: Arc<ServerLog>,
+        tap: Option<Arc<dyn ListTap>>,
+    ) -> Arc<Self> {
         let server = Arc::new(Self {
             replicas: AtomicU32::new(plan.replicas),
             sessions_max: AtomicU32::new(plan.sessions_max.max(1)),
             plan,
             limits,
             log,
+            tap,
             state: Mutex::default(),
             flights: Mutex::default(),
             wake: Notify::new(),
@@ -156,7 +164,7 @@ impl Server {
             opened = opening.open() => opened,
         };
         match opened {
-            Ok(conversation) => Ok(self.opened(number, key, conversation)),
+            Ok(conversation) => Ok(self.opened(number, key, watched(conversation, self.plan.uid, self.tap.as_ref()))),
             Err(error) => Err(self.not_opened(number, error)),
         }
     }

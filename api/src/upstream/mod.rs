@@ -39,10 +39,12 @@ mod sse_parser;
 mod stdio;
 #[cfg(test)]
 mod testing;
+mod watched;
 
 pub use child::live_children;
 pub use fleet::{FAILURES_MAX, Fleet, FleetLimits, InstanceState, InstanceStatus};
 pub use logs::{LogLine, LogSource};
+pub use watched::ListTap;
 
 /// Which protocol generation a peer speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]

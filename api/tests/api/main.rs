@@ -20,4 +20,5 @@ mod replay;
 mod requests;
 mod secrets;
 mod start;
+mod tools;
 mod undo;

@@ -102,6 +102,7 @@ pub fn fields(item: &AuditItem) -> Vec<(&'static str, String)> {
         ("durationUs", Some(entry.duration_us.to_string())),
         ("requestBytes", Some(entry.request_bytes.to_string())),
         ("answerBytes", Some(entry.answer_bytes.to_string())),
+        ("definition", entry.definition.map(|digest| digest.to_string())),
         ("arguments", entry.arguments.map(|digest| digest.to_string())),
         ("answer", entry.answer.map(|digest| digest.to_string())),
         ("redacted", Some(visible(&entry.redacted.join(", "))).filter(|text| !text.is_empty())),

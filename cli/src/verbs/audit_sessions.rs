@@ -4,6 +4,7 @@ use mcpctl_api::client::AuditItem;
 use serde_json::json;
 
 use super::audit_filters::{Span, Whose, of};
+use super::session_definitions::{self, InForce, in_force};
 use crate::failure::Done;
 use crate::format::{self, Plain};
 use crate::out;
@@ -97,10 +98,12 @@ pub enum SessionVerb {
 #[derive(clap::Args)]
 #[command(after_help = "\
 What was asked and answered is not in the audit log, but digests of it are, under a key of the control plane: two that
-are the same say that the model was shown the same.
+are the same say that the model was shown the same. DEFINITION is the hash by which a called tool had been shown;
+--definitions adds which definitions the model saw with each list: `mcpctl tools show` prints them.
 
 Examples:
   mcpctl session show 1f3b9c2e
+  mcpctl session show 1f3b9c2e --definitions
   mcpctl session show run-4711 -o json")]
 pub struct Show {
     /// Session, as `mcpctl audit sessions` lists it
@@ -111,6 +114,9 @@ pub struct Show {
     /// Goes on where another page ended
     #[arg(long, value_name = "POSITION")]
     position: Option<u64>,
+    /// Also tells which definitions of tools each list of the session showed
+    #[arg(long)]
+    definitions: bool,
     /// How to print it
     #[arg(short = 'o', long, value_name = "FORMAT", default_value = "table")]
     output: Plain,
@@ -122,17 +128,32 @@ impl SessionVerb {
         let fields = show.project.project.clone().map(|project| ("project", project)).into_iter().collect();
         let position = show.position.map(|position| position.to_string());
         let filter = mcpctl_api::client::AuditFilter { fields, position, limit: None };
-        let shown = global.session()?.client.audit_session(&show.id, &filter).await?;
+        let session = global.session()?;
+        let shown = session.client.audit_session(&show.id, &filter).await?;
+        let definitions = if show.definitions { Some(in_force(&session, &shown).await?) } else { None };
+        let whole = Whole { shown: &shown, definitions: definitions.as_deref() };
         match show.output {
-            Plain::Json => return out::print(&format::json(&shown)),
-            Plain::Yaml => return out::print(&format::yaml(&shown)),
+            Plain::Json => return out::print(&format::json(&whole)),
+            Plain::Yaml => return out::print(&format::yaml(&whole)),
             Plain::Table => out::print(&told(&shown))?,
+        }
+        if let Some(definitions) = &definitions {
+            out::print(&session_definitions::told(definitions))?;
         }
         if let Some(next) = &shown.next {
             out::note(&format!("There is more: --position {next}"));
         }
         Ok(())
     }
+}
+
+/// A session, and what its lists showed.
+#[derive(serde::Serialize)]
+struct Whole<'a> {
+    #[serde(flatten)]
+    shown: &'a SessionShown,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    definitions: Option<&'a [InForce]>,
 }
 
 fn told(shown: &SessionShown) -> String {
@@ -143,8 +164,18 @@ fn told(shown: &SessionShown) -> String {
         "From": session.from.to_string(), "To": session.to.to_string(),
         "Calls": session.calls, "Lists": session.lists, "Refusals": session.refusals, "Ended": ended(session.ended),
     });
-    let mut table =
-        Table::new(["POSITION", "WHEN", "METHOD", "TARGET", "OUTCOME", "ASKED", "ANSWERED", "BYTES", "REASON"]);
+    let mut table = Table::new([
+        "POSITION",
+        "WHEN",
+        "METHOD",
+        "TARGET",
+        "OUTCOME",
+        "DEFINITION",
+        "ASKED",
+        "ANSWERED",
+        "BYTES",
+        "REASON",
+    ]);
     shown.items.iter().for_each(|item| table.row(row(item)));
     let head = tree(head.as_object().unwrap_or(&serde_json::Map::new()));
     format!("{head}\n{}", table.render())
@@ -161,6 +192,7 @@ fn row(AuditItem { position, entry }: &AuditItem) -> Vec<String> {
         entry.method.clone(),
         if target.is_empty() { "-".to_owned() } else { target.join("/") },
         entry.outcome.clone(),
+        digest(entry.definition),
         digest(entry.arguments),
         digest(entry.answer),
         entry.answer_bytes.to_string(),

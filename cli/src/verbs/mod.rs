@@ -32,9 +32,13 @@ mod revert;
 mod review;
 mod revoke;
 mod secret;
+mod session_definitions;
 mod simulate;
 mod status;
 mod test;
+mod tools;
+mod tools_decide;
+mod tools_past;
 mod undo;
 mod up;
 mod what_can;
@@ -123,6 +127,8 @@ pub enum Verb {
     Witness(witness::Witness),
     #[command(subcommand)]
     Secret(secret::Secret),
+    #[command(subcommand)]
+    Tools(tools::Tools),
     Mcp(mcp::Mcp),
     Completion(completion::Completion),
 }
@@ -171,6 +177,7 @@ impl Verb {
             Self::Log(verb) => verb.run(global).await,
             Self::Witness(verb) => verb.run().await,
             Self::Secret(verb) => verb.run(),
+            Self::Tools(verb) => verb.run(global).await,
             Self::Completion(verb) => verb.run(),
         }
     }

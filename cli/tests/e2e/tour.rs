@@ -77,6 +77,17 @@ fn the_guide_about_audit_does_what_it_says() {
     walk_all(include_str!("../../../docs/guides/audit.md"), shell, str::to_owned);
 }
 
+#[test]
+fn the_guide_about_approving_tools_does_what_it_says() {
+    let up = Up::start();
+    let folder = up.place.path("tools");
+    std::fs::create_dir(&folder).unwrap();
+    let mut shell = shell(&up, &folder);
+    shell.env("ENDPOINT", up.endpoint_of("team"));
+    shell.env("SERVER", concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/servers/changing_server.py"));
+    walk_all(include_str!("../../../docs/guides/tool-approval.md"), shell, str::to_owned);
+}
+
 /// What the control plane's own server offers to agents about rights and the past.
 const TOOLS: &str = "history,can_i,why,why_not,who_can,what_can,diff,review";
 

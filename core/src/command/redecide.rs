@@ -24,6 +24,8 @@ pub enum SystemPart {
     Expiry,
     /// Opens and closes logins after it checked who somebody is.
     Login,
+    /// Notices which definitions of tools servers show.
+    Tools,
     /// Signs people in at the identity provider: makes users, brings memberships by claim level, opens logins.
     SignIn,
     /// Whatever it likes: for tests and benchmarks.
@@ -36,6 +38,7 @@ pub const SYSTEM_PARTS: &[(&str, SystemPart)] = &[
     ("expiry", SystemPart::Expiry),
     ("login", SystemPart::Login),
     ("oidc", SystemPart::SignIn),
+    ("tools", SystemPart::Tools),
 ];
 
 /// What is known beside the state.
@@ -173,6 +176,12 @@ fn of_system(world: &dyn World, records: &[Record], before: Before<'_>) -> Resul
         Some(SystemPart::Login) => {
             let other = records.iter().find(|record| !record.header.event.starts_with("login-"));
             if other.is_some() { refuse("does no more than open and close logins") } else { Ok(()) }
+        }
+        Some(SystemPart::Tools) => {
+            let notices = |record: &Record| {
+                record.header.kind == Kind::Server && matches!(&*record.header.event, "tool.seen" | "tool.drifted")
+            };
+            if records.iter().all(notices) { Ok(()) } else { refuse("does no more than notice tools of servers") }
         }
         Some(SystemPart::SignIn) => {
             let newcomer = |record: &Record| {

@@ -4,10 +4,12 @@ mod identity;
 mod mcp_token;
 mod policy;
 mod project;
+mod project_tools;
 mod rbac;
 mod secret;
 mod secret_backend;
 mod server;
+mod server_tools;
 mod service_account;
 mod subject;
 mod user;
@@ -25,10 +27,19 @@ pub use identity::{Identity, user_of};
 pub use mcp_token::{McpToken, McpTokenAction, McpTokenEvent, McpTokenStatus, RbacMode, TokenOwner, expires_at};
 pub use policy::{ORGANISATION, Policy};
 pub use project::{Project, ToolNames, ToolPolicy};
+pub use project_tools::{
+    Approval, ApprovedTool, ProjectAction, ProjectEvent, ProjectStatus, RejectedTool, TOOLS_AT_ONCE_MAX, ToolChoice,
+};
 pub use rbac::{Attested, Rbac, RbacAction, RbacEvent, RbacStatus};
 pub use secret::{Secret, SecretAction, SecretEvent, SecretStatus, SecretVersion};
 pub use secret_backend::{BackendType, SecretBackend};
-pub use server::{Embedded, EnvVar, HealthCheck, Runtime, SecretKeyRef, Server, ToolFilter, Transport, ValueFrom};
+pub use server::{
+    Embedded, EnvVar, HealthCheck, Runtime, SecretKeyRef, Server, ToolFilter, ToolOverride, Transport, ValueFrom,
+};
+pub use server_tools::{
+    DRIFTS_PER_HOUR_MAX, KnownTool, Noticed, SeenTool, ServerAction, ServerEvent, ServerStatus, TOOL_BYTES_MAX,
+    TOOLS_MAX,
+};
 pub use service_account::ServiceAccount;
 pub use subject::{SubjectRef, TokenSha};
 pub use user::{Login, PasswordVersion, User, UserAction, UserEvent, UserStatus};

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::access::{Permission, Role};
+use super::project_tools::{self, ProjectAction, ProjectEvent, ProjectStatus};
+use crate::access::{Permission, Role, Verb};
 use crate::kinds::{Kind, Server, SubjectRef, ToolFilter, User};
 use crate::name::Name;
 use crate::reference::Ref;
-use crate::refusal::Violations;
-use crate::resource::{Column, Names, NoAction, NoEvent, NoStatus, Resource};
+use crate::refusal::{Refusal, Violations};
+use crate::resource::{ActRight, Column, Deciding, Names, Resource, Row};
+use crate::time::Timestamp;
 
 /// Servers behind one MCP endpoint, `/projects/<name>/mcp`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -36,7 +38,7 @@ pub struct Project {
     /// Whether tools are named `<server>/<tool>` or as the server names them.
     #[serde(default, skip_serializing_if = "ToolNames::is_default")]
     pub tool_names: ToolNames,
-    /// Whether new and changed tools wait for approval. Only `allow` is available in this version.
+    /// Whether agents are served every tool, or only those whose definition somebody approved (`mcpctl tools approve`).
     #[serde(default, skip_serializing_if = "ToolPolicy::is_default")]
     pub tool_policy: ToolPolicy,
     /// Whether a call must be durably recorded (`call.admitted`) before it goes upstream. A call that can't be is refused.
@@ -67,10 +69,10 @@ impl ToolNames {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ToolPolicy {
-    /// They are served.
+    /// They are served. A changed definition is an event all the same.
     #[default]
     Allow,
-    /// They wait for approval.
+    /// They are neither shown nor callable until somebody approves their definition.
     Quarantine,
 }
 impl ToolPolicy {
@@ -85,9 +87,9 @@ impl Resource for Project {
     const SUMMARY: &'static str = "Servers behind one MCP endpoint, and who may open it.";
     const EXAMPLE: &'static str =
         "kind: project\nname: web\ndescription: The web team\nservers:\n- base\nmembers:\n- base@example.com\n";
-    type Status = NoStatus;
-    type Event = NoEvent;
-    type Action = NoAction;
+    type Status = ProjectStatus;
+    type Event = ProjectEvent;
+    type Action = ProjectAction;
 
     fn columns() -> &'static [Column<Self>] {
         &[
@@ -115,13 +117,6 @@ impl Resource for Project {
         if self.llm.is_some() {
             violations.hint("llm", NOT_YET, "leave it out");
         }
-        if self.tool_policy == ToolPolicy::Quarantine {
-            violations.hint(
-                "toolPolicy",
-                "quarantine is not available in this version",
-                "use allow, and tools to narrow what is served",
-            );
-        }
         for (server, filter) in &self.tools {
             if !self.servers.iter().any(|attached| attached.name().as_str() == server) {
                 violations.hint(
@@ -132,6 +127,30 @@ impl Resource for Project {
             }
             filter.validate(&format!("tools.{server}"), violations);
         }
+    }
+
+    /// Whoever may edit the project could also have it ask for no approval at all.
+    fn right(_action: &ProjectAction) -> ActRight {
+        ActRight::Verb(Verb::Edit)
+    }
+
+    fn decide(deciding: &Deciding<'_, Self>, action: &ProjectAction) -> Result<Vec<ProjectEvent>, Refusal> {
+        project_tools::decide(deciding, action)
+    }
+
+    fn action_of(events: &[ProjectEvent]) -> Option<ProjectAction> {
+        project_tools::action_of(events)
+    }
+
+    fn evolve(status: &mut ProjectStatus, event: &ProjectEvent, at: Timestamp) {
+        status.evolve(event, at);
+    }
+
+    /// How many tools have an approved definition; which, `mcpctl tools list` tells.
+    fn status_view(row: &Row<'_, Self>) -> serde_json::Value {
+        let approved =
+            row.status.tools.values().flat_map(BTreeMap::values).filter(|one| !one.approved.is_empty()).count();
+        if approved == 0 { serde_json::json!({}) } else { serde_json::json!({ "approvedTools": approved }) }
     }
 
     fn grants(&self, name: &Name) -> Vec<(SubjectRef, Permission)> {

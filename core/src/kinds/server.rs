@@ -1,13 +1,16 @@
 //! `server`: an MCP server, what to run or where to reach it.
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::server_tools::{self, ServerAction, ServerEvent, ServerStatus};
 use crate::kinds::{Kind, Secret};
 use crate::name::Name;
 use crate::reference::Ref;
-use crate::refusal::Violations;
-use crate::resource::{Column, Names, NoAction, NoEvent, NoStatus, Resource};
+use crate::refusal::{Refusal, Violations};
+use crate::resource::{ActRight, Column, Deciding, Names, Resource, Row};
+use crate::time::Timestamp;
 
 /// An MCP server: what to run, or where to reach it. Exactly one of `command`, `packageName`, `image`, `externalUrl` and `embedded` says which.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -59,7 +62,7 @@ pub struct Server {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheck>,
     /// Which of its tools are served.
-    #[serde(default, skip_serializing_if = "ToolFilter::is_empty")]
+    #[serde(default, skip_serializing_if = "ToolFilter::is_default")]
     pub tools: ToolFilter,
     /// Lets externalUrl point at loopback or a private range.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -167,6 +170,7 @@ const fn default_threshold() -> u32 {
 }
 
 /// Which tools are served: all that match an `allow` glob (all, without one) and no `deny` glob. `*` stands for any characters.
+/// And how they are shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ToolFilter {
@@ -176,6 +180,40 @@ pub struct ToolFilter {
     /// Globs of tools that are not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deny: Vec<String>,
+    /// Other names and descriptions, by the server's own name of the tool.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub overrides: BTreeMap<String, ToolOverride>,
+}
+
+/// How a tool is shown to agents. Filters and approvals go by what the server says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ToolOverride {
+    /// Another name; the server's own is not understood then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Another description.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+impl ToolOverride {
+    fn validate(&self, field: &str, violations: &mut Violations) {
+        let is_name = |name: &String| {
+            let letters = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+            letters && (1..=64).contains(&name.len()) && !name.contains("__")
+        };
+        if self.name.as_ref().is_some_and(|name| !is_name(name)) {
+            let hint = "1 to 64 of A-Z, a-z, 0-9, `_`, `.` and `-`, without `__`";
+            violations.hint(format!("{field}.name"), "is no name for a tool", hint);
+        }
+        if self.description.as_ref().is_some_and(|text| text.is_empty() || text.len() > 8_192) {
+            violations.add(format!("{field}.description"), "has 1 to 8192 bytes");
+        }
+        if self.name.is_none() && self.description.is_none() {
+            violations.hint(field, "changes nothing", "give name or description, or remove the entry");
+        }
+    }
 }
 
 impl ToolFilter {
@@ -183,6 +221,12 @@ impl ToolFilter {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.allow.is_empty() && self.deny.is_empty()
+    }
+
+    /// Whether it neither filters nor changes anything.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        self.is_empty() && self.overrides.is_empty()
     }
 
     /// Whether a tool is served.
@@ -196,6 +240,14 @@ impl ToolFilter {
         for (list, globs) in [("allow", &self.allow), ("deny", &self.deny)] {
             if let Some(index) = globs.iter().position(|glob| glob.is_empty() || glob.len() > 128) {
                 violations.add(format!("{field}.{list}[{index}]"), "a glob has 1 to 128 characters");
+            }
+        }
+        let mut names = std::collections::BTreeSet::new();
+        for (tool, shown) in &self.overrides {
+            let field = format!("{field}.overrides.{tool}");
+            shown.validate(&field, violations);
+            if shown.name.as_ref().is_some_and(|name| !names.insert(name)) {
+                violations.add(format!("{field}.name"), "is the name of two tools");
             }
         }
     }
@@ -364,9 +416,9 @@ impl Resource for Server {
     const NAMES: Names = Names { singular: "server", plural: "servers", short: &["srv"] };
     const SUMMARY: &'static str = "An MCP server: what to run, or where to reach it.";
     const EXAMPLE: &'static str = "kind: server\nname: my-ha\ndescription: Home automation\ncommand:\n- my-ha-server\nenv:\n- name: HA_TOKEN\n  valueFrom:\n    secretRef:\n      name: base\n      key: token\n";
-    type Status = NoStatus;
-    type Event = NoEvent;
-    type Action = NoAction;
+    type Status = ServerStatus;
+    type Event = ServerEvent;
+    type Action = ServerAction;
 
     fn columns() -> &'static [Column<Self>] {
         &[
@@ -389,6 +441,30 @@ impl Resource for Server {
             },
             Column { title: "DESCRIPTION", cell: |row| row.spec.description.clone().unwrap_or_default() },
         ]
+    }
+
+    /// The control plane notices what servers show; nobody tells it.
+    fn right(_action: &ServerAction) -> ActRight {
+        ActRight::System
+    }
+
+    fn decide(deciding: &Deciding<'_, Self>, action: &ServerAction) -> Result<Vec<ServerEvent>, Refusal> {
+        let ServerAction::Notice(all) = action;
+        server_tools::decide(deciding, all)
+    }
+
+    fn action_of(events: &[ServerEvent]) -> Option<ServerAction> {
+        Some(server_tools::action_of(events))
+    }
+
+    fn evolve(status: &mut ServerStatus, event: &ServerEvent, at: Timestamp) {
+        status.evolve(event, at);
+    }
+
+    /// How many tools are known; which, `mcpctl tools list` tells.
+    fn status_view(row: &Row<'_, Self>) -> serde_json::Value {
+        let known = row.status.tools.len();
+        if known == 0 { serde_json::json!({}) } else { serde_json::json!({ "knownTools": known }) }
     }
 
     fn launch_differs(&self, other: &Self) -> bool {

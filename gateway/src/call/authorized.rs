@@ -5,7 +5,8 @@ use std::time::Duration;
 use mcpctl_api::cut::Cut;
 use mcpctl_api::plane::{Admission, AuditFailed, is_call, rule};
 use mcpctl_api::upstream::{Call, CallSink, Reply, Session, SessionKey, Sessions, UpstreamError};
-use mcpctl_core::ids::Uid;
+use mcpctl_core::ids::{Digest, Uid};
+use mcpctl_core::pins::Pins;
 use serde_json::value::RawValue;
 
 use super::resolved::{Resolved, Target};
@@ -18,6 +19,8 @@ pub struct Authorized {
     cut: Cut,
     /// The project is strict, and it is not durable yet that this was admitted.
     owes_record: bool,
+    /// The project asks for approval, and nobody looked yet which definition of the tool the server shows.
+    owes_definition: Option<Arc<Pins>>,
 }
 
 /// Why a request is not made. The caller is told no more than that there is no such thing.
@@ -26,6 +29,9 @@ pub enum Refused {
     /// A filter of the server or of the project hides the tool.
     #[error("the tool filter does not serve it")]
     NotServed,
+    /// The tool has no approved definition, or the server shows another.
+    #[error("the tool's definition waits for approval")]
+    Quarantined,
     /// The server is not one of the project that the caller was admitted to.
     #[error("the project does not have the server")]
     NotInProject,
@@ -42,6 +48,7 @@ impl Refused {
     pub(crate) const fn rule(self) -> &'static str {
         match self {
             Self::NotServed => rule::NOT_SERVED,
+            Self::Quarantined => rule::QUARANTINED,
             Self::NotInProject => rule::NOT_IN_PROJECT,
             Self::UnknownMethod => rule::UNKNOWN_METHOD,
             Self::Cut => rule::CUT,
@@ -71,17 +78,17 @@ pub fn authorize(admission: &Admission, resolved: Resolved<'_>) -> Result<Author
         return Err(Refused::NotInProject);
     };
     match &target {
-        Target::Tool(tool) if !admitted.serves(tool) => return Err(Refused::NotServed),
-        Target::Unknown if !(admitted.tools.is_empty() && admitted.project_tools.is_empty()) => {
-            return Err(Refused::UnknownMethod);
-        }
+        Target::Tool(tool) if !admitted.lets_through(tool) => return Err(Refused::NotServed),
+        Target::Tool(tool) if !admitted.is_approved(tool) => return Err(Refused::Quarantined),
+        Target::Unknown if !admitted.is_open() => return Err(Refused::UnknownMethod),
         Target::Tool(_) | Target::Other(_) | Target::Server | Target::Unknown => {}
     }
     if admission.cut.is_cancelled() {
         return Err(Refused::Cut);
     }
     let owes_record = admission.project.strict && is_call(&call.method);
-    Ok(Authorized { server: admitted.uid, call, cut: admission.cut.clone(), owes_record })
+    let owes_definition = admitted.pins.clone().filter(|_| matches!(target, Target::Tool(_)));
+    Ok(Authorized { server: admitted.uid, call, cut: admission.cut.clone(), owes_record, owes_definition })
 }
 
 impl Authorized {
@@ -103,6 +110,25 @@ impl Authorized {
             durable = durable => durable.map_err(|AuditFailed(why)| UpstreamError::Unrecorded { why })?,
         }
         self.owes_record = false;
+        Ok(())
+    }
+
+    /// Whether the project asks which definition of the tool is shown.
+    pub(crate) const fn owes_definition(&self) -> bool {
+        self.owes_definition.is_some()
+    }
+
+    /// Says which definition of the tool the server shows to this client. Without that [`send`] calls nobody.
+    ///
+    /// # Errors
+    /// When it is none that was approved.
+    pub(crate) fn shown_as(&mut self, definition: Option<Digest>) -> Result<(), Refused> {
+        let tool = self.call.target.as_deref().unwrap_or_default();
+        let approved = |pins: &Arc<Pins>| pins.get(tool).zip(definition).is_some_and(|(all, one)| all.contains(&one));
+        if !self.owes_definition.as_ref().is_none_or(approved) {
+            return Err(Refused::Quarantined);
+        }
+        self.owes_definition = None;
         Ok(())
     }
 
@@ -146,11 +172,15 @@ impl Authorized {
 /// # Errors
 /// When the server does not answer, or the access is taken away.
 pub async fn send(authorized: Authorized, session: &dyn Session, sink: Arc<dyn CallSink>) -> Result<Reply, Unanswered> {
-    let Authorized { call, cut, owes_record, .. } = authorized;
+    let Authorized { call, cut, owes_record, owes_definition, .. } = authorized;
     if owes_record {
         return Err(
             UpstreamError::Unrecorded { why: "nobody wrote the call down: this is a bug in mcpctl".into() }.into()
         );
+    }
+    if owes_definition.is_some() {
+        let why = "nobody looked whether the tool's definition is approved: this is a bug in mcpctl";
+        return Err(UpstreamError::Unavailable { server: String::new(), why: why.into() }.into());
     }
     // Whoever takes the access away waits until this has ended: nothing is on its way to a server after that.
     let _inside = cut.enter().ok_or(Unanswered::Cut)?;
@@ -182,8 +212,9 @@ mod tests {
             uid: Uid::fixed(uid),
             name: format!("s{uid}"),
             description: None,
-            tools: ToolFilter { allow: Vec::new(), deny },
+            tools: ToolFilter { deny, ..ToolFilter::default() },
             project_tools: ToolFilter::default(),
+            pins: None,
             version: Seq(1),
         }
     }

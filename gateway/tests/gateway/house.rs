@@ -54,6 +54,7 @@ impl Answer {
 
 pub fn view(servers: &[Arc<FakeServer>], tool_names: ToolNames) -> ProjectView {
     let view = |(index, server): (usize, &Arc<FakeServer>)| ServerView {
+        pins: None,
         uid: Uid::fixed(index as u128 + 1),
         name: server.name.clone(),
         description: None,

@@ -16,4 +16,5 @@ mod relays;
 mod sessions;
 mod slow_agent;
 mod stdio;
+mod tools;
 mod wire;

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use mcpctl_core::actor::Actor;
 use mcpctl_core::ids::Digest;
 use mcpctl_core::kinds::{
-    GroupAction, Kind, McpTokenAction, PasswordVersion, RbacAction, SecretAction, SecretVersion, UserAction,
+    GroupAction, Kind, McpTokenAction, Noticed, PasswordVersion, ProjectAction, RbacAction, SecretAction,
+    SecretVersion, ServerAction, ToolChoice, UserAction,
 };
 use mcpctl_core::name::{Name, NameRule};
 use mcpctl_core::record::Record;
@@ -44,6 +45,7 @@ pub(crate) fn eventful() -> Town {
     town.act(&system, Kind::McpToken, Some("base"), "ci", Box::new(McpTokenAction::Revoke)).unwrap();
     let attest = RbacAction::Attest { note: Some("checked".to_owned()) };
     town.act(&system, Kind::Rbac, None, "developers", Box::new(attest)).unwrap();
+    tools(&mut town);
     town.apply_all(&system, "kind: mcptoken\nname: short\nproject: base\nttl: 1s\n").unwrap();
     town.expire();
     for kind in Kind::ALL.iter().rev() {
@@ -57,6 +59,28 @@ pub(crate) fn eventful() -> Town {
         }
     }
     town
+}
+
+/// A tool that is seen, approved, changed and taken back.
+fn tools(town: &mut Town) {
+    let system = Actor::system("test");
+    let definition = |number: u8| Digest([number; 32]);
+    let notice = |town: &mut Town, number: u8| {
+        let noticed = Noticed { tool: "light".to_owned(), definition: definition(number), diff: Vec::new() };
+        town.act(&system, Kind::Server, None, "base", Box::new(ServerAction::Notice(vec![noticed]))).unwrap();
+    };
+    let quarantine =
+        "kind: project\nname: base\nservers: [base]\nmembers: [base@example.com]\ntoolPolicy: quarantine\n";
+    town.apply_all(&system, quarantine).unwrap();
+    let choice = |number: u8| {
+        vec![ToolChoice { server: "base".to_owned(), tool: "light".to_owned(), definition: Some(definition(number)) }]
+    };
+    notice(town, 1);
+    let approve = ProjectAction::Approve { tools: choice(1), note: Some("checked".to_owned()) };
+    town.act(&system, Kind::Project, None, "base", Box::new(approve)).unwrap();
+    notice(town, 2);
+    let reject = ProjectAction::Reject { tools: choice(2), note: None };
+    town.act(&system, Kind::Project, None, "base", Box::new(reject)).unwrap();
 }
 
 #[test]

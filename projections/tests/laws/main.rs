@@ -32,6 +32,7 @@ mod small_acting;
 mod small_rights;
 mod small_scope;
 mod theorems;
+mod tools;
 mod town;
 mod undo;
 mod walk;

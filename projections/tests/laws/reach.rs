@@ -4,6 +4,7 @@ use mcpctl_core::actor::{Actor, ActorKind};
 use mcpctl_core::ids::Digest;
 use mcpctl_core::kinds::{Kind, Project, Server};
 use mcpctl_core::name::{Name, NameRule};
+use mcpctl_core::pins;
 use mcpctl_core::reach::{Change, Effect, Reach, Whose, reach};
 use mcpctl_core::record::Record;
 use mcpctl_core::time::Timestamp;
@@ -59,14 +60,23 @@ fn holds(state: &State, who: &Actor, now: Timestamp) -> Vec<bool> {
 
 /// What a project serves: its servers, with what they run and which tools they show.
 fn serves(state: &State, project: mcpctl_core::ids::Uid) -> Vec<String> {
-    let Some((spec, _)) = state.by_uid(project).and_then(|object| object.of::<Project>()) else { return Vec::new() };
+    let Some(project) = state.by_uid(project).and_then(|object| object.of::<Project>()) else { return Vec::new() };
+    let (spec, _) = project;
     let server = |name: &Name| {
         let object = state.by_name(Kind::Server, None, name)?;
         let (server, _) = object.of::<Server>()?;
         let filter = spec.tools.get(name.as_str());
         Some(format!("{name} {:?} {:?} {filter:?} {:?}", server.tools, server.argv(), server.external_url))
     };
-    spec.servers.iter().filter_map(|server_ref| server(server_ref.name())).collect()
+    // Each definition that may be called, by itself: where nothing is asked, whatever there is.
+    let pinned = |name: &Name| {
+        let object = state.by_name(Kind::Server, None, name)?;
+        let pins = pins::of(project, object.meta.uid, object.of::<Server>()?)?;
+        Some(pins.into_iter().flat_map(|(tool, all)| all.into_iter().map(move |one| format!("{tool} {one}"))))
+    };
+    let names = || spec.servers.iter().map(|server| server.name());
+    let pinned = names().filter_map(pinned).flatten();
+    names().filter_map(server).chain(pinned).collect()
 }
 
 /// Checks one event: who had something before it and has not after it is in its reach.
@@ -85,7 +95,7 @@ fn check(before: &State, after: &State, record: &Record, reached: &Reach) -> Res
                 return Err(format!("{who} lost something by {what}, which reaches {reached:?}"));
             }
             let (served, serves) = (serves(before, project.meta.uid), serves(after, project.meta.uid));
-            if served.iter().any(|server| !serves.contains(server)) && effect != Some(Effect::Cut) {
+            if served.iter().any(|server| !serves.contains(server)) && effect < Some(Effect::Quarantine) {
                 return Err(format!("{what} narrowed {}, and its callers are not cut", project.meta.name));
             }
         }

@@ -238,7 +238,8 @@ impl Views {
                 cuts.extend(self.forget(&pair, Why::denied(&why.clone().into(), seq)));
             } else if let Some(seen) = self.seen.get_mut(&pair) {
                 seen.since = seen.since.max(seq);
-                cuts.push(seen.end(Why::changed(seq)));
+                let why = if ended.quarantine { Why::quarantined(seq) } else { Why::changed(seq) };
+                cuts.push(seen.end(why));
             }
         }
         cuts

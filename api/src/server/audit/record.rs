@@ -108,6 +108,8 @@ struct Details {
     request_bytes: u64,
     answer_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    definition: Option<Digest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     arguments: Option<Digest>,
     #[serde(skip_serializing_if = "Option::is_none")]
     answer: Option<Digest>,
@@ -284,6 +286,7 @@ fn split(entry: AuditEntry) -> (Header, Details) {
         duration_us,
         request_bytes,
         answer_bytes,
+        definition,
         arguments,
         answer,
         redacted,
@@ -312,6 +315,7 @@ fn split(entry: AuditEntry) -> (Header, Details) {
         duration_us,
         request_bytes,
         answer_bytes,
+        definition,
         arguments,
         answer,
         redacted,
@@ -343,6 +347,7 @@ fn join(header: Header, details: Details) -> AuditEntry {
         duration_us: details.duration_us,
         request_bytes: details.request_bytes,
         answer_bytes: details.answer_bytes,
+        definition: details.definition,
         arguments: details.arguments,
         answer: details.answer,
         redacted: details.redacted,

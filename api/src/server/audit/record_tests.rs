@@ -37,6 +37,7 @@ fn telling() -> AuditEntry {
         duration_us: 1234,
         request_bytes: 55,
         answer_bytes: 66,
+        definition: Some(Digest([8; 32])),
         arguments: Some(Digest([0xcd; 32])),
         answer: Some(Digest([0xef; 32])),
         redacted: vec!["tool: GitHub token".to_owned()],

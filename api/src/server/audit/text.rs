@@ -76,6 +76,7 @@ fn texts(entry: &mut AuditEntry, each: &mut dyn FnMut(&mut String)) {
         duration_us: _,
         request_bytes: _,
         answer_bytes: _,
+        definition: _,
         arguments: _,
         answer: _,
         redacted: _,

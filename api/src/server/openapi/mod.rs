@@ -10,6 +10,7 @@ mod reference;
 mod shapes;
 #[cfg(test)]
 mod tests;
+mod tools;
 
 use std::sync::LazyLock;
 
@@ -23,7 +24,8 @@ use serde_json::{Value, json};
 pub fn document() -> Value {
     let mut paths = serde_json::Map::new();
     for (path, method, operation) in
-        kinds::operations().into_iter().chain(fixed::operations()).chain(access::operations()).chain(past::operations())
+        [kinds::operations(), fixed::operations(), access::operations(), past::operations(), tools::operations()]
+            .concat()
     {
         let mut operation = operation;
         if takes_service_account(&path) {

@@ -46,6 +46,7 @@ fn others() -> impl Iterator<Item = (String, Value)> {
         super::access::shapes(),
         super::audit::shapes(),
         super::past::shapes(),
+        super::tools::shapes(),
     ]
     .into_iter()
     .flatten()
@@ -194,6 +195,7 @@ fn running() -> Vec<(&'static str, Value)> {
         ("durationUs", number()),
         ("requestBytes", number()),
         ("answerBytes", number()),
+        ("definition?", shape("Digest")),
         ("arguments?", shape("Digest")),
         ("answer?", shape("Digest")),
         ("redacted?", many(&text())),
@@ -232,13 +234,16 @@ fn running() -> Vec<(&'static str, Value)> {
 }
 
 fn gateways() -> Vec<(&'static str, Value)> {
-    let filter = object(&[("allow?", many(&text())), ("deny?", many(&text()))]);
+    let shown = object(&[("name?", text()), ("description?", text())]);
+    let overrides = json!({ "type": "object", "additionalProperties": shown });
+    let filter = object(&[("allow?", many(&text())), ("deny?", many(&text())), ("overrides?", overrides)]);
     let server = object(&[
         ("uid", text()),
         ("name", text()),
         ("description?", json!({ "type": ["string", "null"] })),
         ("tools?", filter.clone()),
         ("projectTools?", filter),
+        ("pins?", json!({ "type": "object", "additionalProperties": many(&shape("Digest")) })),
         ("version", shape("Seq")),
     ]);
     let caller = object(&[("actor", shape("Actor")), ("owner?", shape("Actor")), ("tokenSha?", shape("Digest"))]);

@@ -74,7 +74,12 @@ fn filters(world: &dyn World, entry: &AuditEntry, ask: &Ask<'_>) -> Again {
     let tool = entry.tool.as_deref().unwrap_or_default();
     match served(world, ask, server) {
         None => Again::Otherwise(format!("the project did not have the server {server:?}")),
-        Some(view) if view.serves(tool) => Again::Proved,
+        Some(view) if view.serves(tool) && entry.definition.is_none_or(|one| view.shows(tool, Some(one))) => {
+            Again::Proved
+        }
+        Some(view) if view.lets_through(tool) => {
+            Again::Otherwise(format!("{tool:?} of {server:?} waited for approval"))
+        }
         Some(_) => Again::Otherwise(format!("a filter hid {tool:?} of {server:?}")),
     }
 }
@@ -100,9 +105,11 @@ fn refused(world: &dyn World, entry: &AuditEntry, made_at: Timestamp) -> Again {
     let tool = entry.tool.as_deref().unwrap_or_default();
     let view = entry.server.as_deref().and_then(|server| served(world, &asked.ask(), server));
     let stands = match (rule.as_str(), view) {
-        (rule::NOT_SERVED, Some(view)) => !view.serves(tool),
+        (rule::NOT_SERVED, Some(view)) => !view.lets_through(tool),
+        // Which definition was refused is not told: that there is one which might be asked about is enough.
+        (rule::QUARANTINED, Some(view)) => view.pins.is_some(),
         (rule::NOT_IN_PROJECT, view) => view.is_none(),
-        (rule::UNKNOWN_METHOD, Some(view)) => !(view.tools.is_empty() && view.project_tools.is_empty()),
+        (rule::UNKNOWN_METHOD, Some(view)) => !view.is_open(),
         _ => return Again::Undecided,
     };
     if stands { Again::Proved } else { Again::Otherwise(format!("it was refused as {rule}, and is not")) }

@@ -358,7 +358,10 @@ impl Inner {
                 let (cut, void) = lines.entry(*stream).or_default();
                 match (&refused, effect) {
                     (None, Effect::Recheck) => void.push(handle),
-                    (why, _) => cut.push(Ended { handle, why: why.as_ref().map(Into::into) }),
+                    (why, effect) => {
+                        let quarantine = why.is_none() && effect == Effect::Quarantine;
+                        cut.push(Ended { handle, why: why.as_ref().map(Into::into), quarantine });
+                    }
                 }
                 let answered = self.streams.get(stream).map_or(told, |open| open.answered.max(told));
                 let known = until.entry(Some(*stream)).or_default();
@@ -428,7 +431,7 @@ impl Inner {
             held.expires_at = None;
             let (on, why) = (held.on.clone(), crate::plane::Denial::Ended("expired"));
             for stream in on {
-                let cut = vec![Ended { handle, why: Some((&why).into()) }];
+                let cut = vec![Ended { handle, why: Some((&why).into()), quarantine: false }];
                 self.tell(stream, News::Reduced { cut, void: Vec::new() });
             }
         }
