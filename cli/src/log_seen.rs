@@ -4,8 +4,9 @@
 //! refused, and stays refused until somebody who knows why removes what was kept.
 use mcpctl_api::client::{Client, ClientError};
 use mcpctl_api::server::evidence::LogName;
-use mcpctl_tlog::consistency::{Fork, check, needs_proof};
-use mcpctl_tlog::{Checkpoint, CheckpointError, Hash, LogKey};
+use mcpctl_api::wire::Consistency;
+use mcpctl_tlog::seen::{self, judge};
+use mcpctl_tlog::{Checkpoint, Hash, LogKey};
 
 use crate::failure::{Done, Failure};
 use crate::format;
@@ -24,29 +25,49 @@ pub struct Looked {
 /// Looks at a log, and remembers it.
 pub async fn look(client: &Client, log: LogName) -> Done<Looked> {
     let home = Home::find()?;
-    let shown = client.log_key(log.as_str()).await?;
-    let key = LogKey::read(&String::from_utf8_lossy(&shown)).map_err(|error| Failure::new(error.to_string()))?;
+    let key = String::from_utf8_lossy(&client.log_key(log.as_str()).await?).into_owned();
+    let key = LogKey::read(&key).map_err(|error| Failure::new(error.to_string()))?;
     let mut known = home.checkpoints()?;
     let expected = known.addresses.remove(&address(client, log)).unwrap_or_else(|| key.origin().to_owned());
     let seen = known.logs.remove(&expected);
     if let Some(why) = seen.as_ref().and_then(|seen| seen.refused.as_ref()) {
         return Err(refused(why, &home));
     }
-    let shown = match seen.as_ref().filter(|seen| seen.key != key.as_str()) {
-        Some(seen) => Err(format!("the log shows the key {}, and its key was {}", key.as_str(), seen.key)),
-        None => newest(client, log, seen.as_ref(), key).await?,
-    };
-    match shown {
-        Ok((looked, note)) => {
-            let seen = Seen { key: looked.key.as_str().to_owned(), checkpoint: note, at: now(), refused: None };
+    let before = seen.as_ref().and_then(|seen| Some(Checkpoint::unverified(seen.checkpoint.as_bytes()).ok()?.size));
+    let shown = shown(client, log, before.unwrap_or_default()).await?;
+    let kept = seen.as_ref().map(|seen| seen::Seen { key: &seen.key, note: seen.checkpoint.as_bytes() });
+    let (note, proof) = (shown.checkpoint.as_bytes(), hashes(&shown.proof));
+    match judge(kept, seen::Shown { key: key.as_str(), note, proof: &proof }) {
+        Ok(checkpoint) => {
+            let seen = Seen { key: key.as_str().to_owned(), checkpoint: shown.checkpoint, at: now(), refused: None };
             keep(&home, client, log, &expected, seen)?;
-            Ok(looked)
+            Ok(Looked { checkpoint, key, before })
         }
-        Err(why) => {
+        Err(why) if why.is_final() => {
+            let why = why.to_string();
             keep(&home, client, log, &expected, Seen { refused: Some(why.clone()), ..seen.unwrap_or_default() })?;
             Err(refused(&why, &home))
         }
+        Err(why) => Err(Failure::new(why.to_string())),
     }
+}
+
+/// The newest checkpoint, with the proof that the log goes on from an earlier size. A log that was never of that size has
+/// none, and is judged without.
+async fn shown(client: &Client, log: LogName, before: u64) -> Done<Consistency> {
+    if before > 0 {
+        match client.log_consistency(log.as_str(), before).await {
+            Err(ClientError::Refused(problem)) if problem.status == 404 => {}
+            shown => return Ok(shown?),
+        }
+    }
+    let note = client.log_checkpoint(log.as_str()).await?;
+    Ok(Consistency { checkpoint: String::from_utf8_lossy(&note).into_owned(), proof: Vec::new() })
+}
+
+/// What is no hash proves nothing.
+fn hashes(proof: &[String]) -> Vec<Hash> {
+    proof.iter().filter_map(|hash| Hash::parse_hash(hash).ok()).collect()
 }
 
 /// Where a log is seen: the config log at the address of its control plane, another below it.
@@ -125,51 +146,6 @@ pub async fn glance(client: &Client) -> Done {
             why.map_or(Ok(()), |why| Err(refused(why, &home)))
         }
     }
-}
-
-/// What was decided about the log: it is believed, or why not.
-type Judged<T> = Result<T, String>;
-
-async fn newest(client: &Client, log: LogName, seen: Option<&Seen>, key: LogKey) -> Done<Judged<(Looked, String)>> {
-    let note = client.log_checkpoint(log.as_str()).await?;
-    let now = match key.open(&note) {
-        Ok(now) => now,
-        Err(error) => return Ok(Err(error.to_string())),
-    };
-    let before = seen.map(|seen| key.open(seen.checkpoint.as_bytes())).transpose();
-    let before = before.map_err(|error: CheckpointError| Failure::new(format!("what was kept of the log: {error}")))?;
-    let Some(before) = before else {
-        let text = String::from_utf8_lossy(&note).into_owned();
-        return Ok(Ok((Looked { checkpoint: now, key, before: None }, text)));
-    };
-    Ok(match went_on(client, log, &key, &before, now, note).await? {
-        Ok((checkpoint, note)) => Ok((Looked { checkpoint, key, before: Some(before.size) }, note)),
-        Err(fork) => Err(fork.to_string()),
-    })
-}
-
-async fn went_on(
-    client: &Client,
-    log: LogName,
-    key: &LogKey,
-    before: &Checkpoint,
-    now: Checkpoint,
-    note: Vec<u8>,
-) -> Done<Result<(Checkpoint, String), Fork>> {
-    match needs_proof(before, &now) {
-        Err(fork) => return Ok(Err(fork)),
-        Ok(false) => return Ok(Ok((now, String::from_utf8_lossy(&note).into_owned()))),
-        Ok(true) => {}
-    }
-    let other = || Fork::Other { origin: before.origin.clone(), before: before.size };
-    let shown = match client.log_consistency(log.as_str(), before.size).await {
-        Err(ClientError::Refused(problem)) if problem.status == 404 => return Ok(Err(other())),
-        shown => shown?,
-    };
-    let Ok(now) = key.open(shown.checkpoint.as_bytes()) else { return Ok(Err(other())) };
-    let proof: Result<Vec<Hash>, _> = shown.proof.iter().map(|hash| Hash::parse_hash(hash)).collect();
-    let Ok(proof) = proof else { return Ok(Err(other())) };
-    Ok(check(before, &now, &proof).map(|()| (now, shown.checkpoint)))
 }
 
 fn refused(why: &str, home: &Home) -> Failure {

@@ -8,7 +8,7 @@ use crate::name::Name;
 use crate::time::Timestamp;
 
 /// Version of the record format that this program writes. A log with a later version is refused.
-/// 2: a header may have a `reason`.
+/// 2: a header may have a `reason`, and say where the audit log stood.
 pub const RECORD_VERSION: u16 = 2;
 
 /// Most bytes a stored record may have: what an entry of a bundle may have (C2SP tlog-tiles says its length in two bytes).
@@ -43,6 +43,17 @@ pub enum AuthzMode {
     System,
     /// Somebody who holds the machine and the key file.
     Local,
+}
+
+/// Where the audit log stood when events were written: whoever takes entries away from it, or changes them, would have to
+/// change the log of events too, and with it every checkpoint of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditAnchor {
+    /// How many entries it had, all of them durable and signed for.
+    pub size: u64,
+    /// Root of the tree over them (RFC 6962, SHA-256).
+    pub root: Digest,
 }
 
 /// What stands in front of every payload.
@@ -81,6 +92,9 @@ pub struct Header {
     /// Why it was done, as whoever did it says, or what it undoes: at most [`REASON_BYTES_MAX`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Where the audit log stood, in the first event of a commit, at most once a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditAnchor>,
     /// Why it was allowed.
     pub authz: Authz,
     /// Hash of the record before; zeros for the first.

@@ -10,6 +10,7 @@ use mcpctl_core::ids::{Digest, RequestId, Seq, Uid};
 use mcpctl_core::kinds::Kind;
 use mcpctl_core::name::Name;
 use mcpctl_core::object::{Meta, Object, ProjectName};
+use mcpctl_core::record::AuditAnchor;
 use mcpctl_core::time::Timestamp;
 use mcpctl_core::world::World as _;
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ use crate::state::State;
 use crate::tables::Tables;
 
 /// Shape of the bytes. Bytes of another shape are refused.
-pub const IMAGE_FORMAT: u32 = 2;
+pub const IMAGE_FORMAT: u32 = 3;
 
 /// Bytes that are no image of a state, or one that this program does not read.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +58,7 @@ struct Image<H> {
     groups: Vec<GroupsOf>,
     requests: Vec<(Uid, RequestId, Seq, Seq)>,
     depths: Vec<(Seq, u32)>,
+    anchored: Option<(Seq, AuditAnchor)>,
     history: H,
 }
 
@@ -128,6 +130,7 @@ impl State {
             groups,
             requests,
             depths: self.depths.iter().map(|(seq, depth)| (*seq, *depth)).collect(),
+            anchored: self.anchored,
             history: &self.history,
         };
         rmp_serde::to_vec(&image).expect("an image is plain data, which always encodes")
@@ -160,6 +163,7 @@ impl State {
         let mut state = Self::default();
         (state.tables, state.grants, state.history, state.due) = (tables, grants, image.history, due);
         state.depths = image.depths.into_iter().collect();
+        state.anchored = image.anchored;
         state.set_place(image.seq, image.last_at, image.head);
         image.requests.into_iter().for_each(|(actor, id, first, last)| state.recall_request(actor, id, first, last));
         Ok(state)
@@ -168,7 +172,7 @@ impl State {
 
 /// The first element of the image, without reading the rest.
 fn format_of(bytes: &[u8]) -> Option<u32> {
-    // An array of twelve elements has a head of one byte.
+    // An array of thirteen elements has a head of one byte.
     rmp_serde::from_slice::<u32>(bytes.get(1..)?).ok()
 }
 

@@ -8,7 +8,7 @@ use mcpctl_core::ids::{Digest, RequestId, Seq, Uid};
 use mcpctl_core::kinds::Kind;
 use mcpctl_core::name::Name;
 use mcpctl_core::object::{Object, ProjectName};
-use mcpctl_core::record::{AuthzMode, Header, Record};
+use mcpctl_core::record::{AuditAnchor, AuthzMode, Header, Record};
 use mcpctl_core::time::Timestamp;
 use mcpctl_core::world::World;
 
@@ -32,6 +32,8 @@ pub struct State {
     pub(crate) requests: OrdMap<(Uid, RequestId), (Seq, Seq)>,
     request_order: OrdMap<Seq, (Uid, RequestId)>,
     pub(crate) due: OrdMap<(Timestamp, Uid), ()>,
+    /// The last place of the audit log that an event names, and the seq of that event.
+    pub(crate) anchored: Option<(Seq, AuditAnchor)>,
     /// How many grants lead to those that an event made; events that are not in here made none, or at depth 0.
     pub(crate) depths: OrdMap<Seq, u32>,
 }
@@ -57,6 +59,12 @@ impl State {
         self.head
     }
 
+    /// Where the audit log stood when it was last written down, and the seq of the event that says so.
+    #[must_use]
+    pub const fn anchored(&self) -> Option<(Seq, AuditAnchor)> {
+        self.anchored
+    }
+
     /// Folds one event.
     ///
     /// # Errors
@@ -79,6 +87,7 @@ impl State {
         self.history.times.push(header.at);
         self.history.push(header.seq, before.as_ref(), after.as_ref(), ended);
         self.remember_request(header);
+        self.anchored = header.audit.map(|anchor| (header.seq, anchor)).or(self.anchored);
         self.seq = header.seq;
         self.last_at = self.last_at.max(header.at);
         self.head = hash;

@@ -82,7 +82,7 @@ pub fn print(entries: u64) {
     let data = folder();
     let config = witnesses::log_keys(data.path()).unwrap().remove(0);
     let audit = Arc::new(AuditLog::open(&data.path().join("audit"), [7; 32]).unwrap());
-    let evidence = Evidence::open_audit(data.path(), &config, audit.clone()).unwrap();
+    let evidence = Evidence::open_audit(data.path(), &config, audit.clone(), None).unwrap();
     let each = entries / (2 * ROUNDS);
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {

@@ -3,7 +3,7 @@
 use mcpctl_core::ids::Seq;
 use serde::{Deserialize, Serialize};
 
-use super::stream_wire::{Anchor, Handle};
+use super::stream_wire::{Anchor, Handle, ShownLog};
 use crate::plane::{Caller, Denial, ProjectView};
 use crate::upstream::UpstreamError;
 use crate::wire::Problem;
@@ -14,6 +14,8 @@ pub(crate) const STREAM: &str = "mcpctl-stream";
 pub(crate) const HANDLE: &str = "mcpctl-watch-handle";
 /// Names a place in the log, of which the answer shall say what is there.
 pub(crate) const SAW: &str = "mcpctl-saw";
+/// Names the size of the checkpoint that the gateway keeps, from which the answer shall show that the log goes on.
+pub(crate) const LOG_SIZE: &str = "mcpctl-log-size";
 /// Says whom audit entries are about that are delivered late, when the bearer is gone.
 pub(crate) const TICKET: &str = "mcpctl-audit-ticket";
 /// Whose conversation with a server it is: base64url of [`Conversation`] in JSON.
@@ -46,6 +48,9 @@ pub(crate) struct AdmittedView {
     /// What the log has at the place that was named; its end, when it ends before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) log: Option<Anchor>,
+    /// The log's newest checkpoint, when it was asked for and can be had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) shown: Option<ShownLog>,
 }
 
 /// A denial that comes back as the same denial.

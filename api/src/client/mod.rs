@@ -10,6 +10,7 @@ mod questions;
 mod remote_plane;
 mod replay;
 pub(crate) mod stream_wire;
+pub mod tls;
 mod tools;
 mod transport;
 mod undo;

@@ -57,12 +57,24 @@ impl From<Handle> for String {
     }
 }
 
-/// A place in the log that somebody remembers: its position, and what stands for all that came before it. Today that is the
-/// hash of the record, which names the one before it; a signed checkpoint can take its place.
+/// A place in the log that somebody remembers: its position, and what stands for all that came before it: the hash of the
+/// record, which names the one before it. It is known at once; a signed checkpoint ([`ShownLog`]) follows within a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Anchor {
     pub(crate) seq: Seq,
     pub(crate) hash: Digest,
+}
+
+/// The newest signed checkpoint, and the proof that it goes on from the one that somebody keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ShownLog {
+    /// Public key of the log.
+    pub(crate) key: String,
+    /// The signed note.
+    pub(crate) checkpoint: String,
+    /// Hashes, base64 (RFC 6962, section 2.1.2); none when the log never had the size that was named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) proof: Vec<String>,
 }
 
 /// A handle, and the state that its holder was told.
@@ -86,6 +98,9 @@ pub(crate) enum Said {
         /// The last place in the log that it saw.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         saw: Option<Anchor>,
+        /// Size of the last checkpoint that it keeps; 0 when it keeps none.
+        #[serde(default)]
+        log_size: u64,
         /// Something was missed on an earlier stream.
         #[serde(default)]
         resync: bool,
@@ -109,6 +124,12 @@ pub(crate) enum Said {
     Hold {
         /// What it holds.
         holds: Vec<Holding>,
+    },
+    /// It wants to see the newest checkpoint, and that it goes on from the one that it keeps.
+    #[serde(rename_all = "camelCase")]
+    Look {
+        /// Size of that one; 0 when it keeps none.
+        log_size: u64,
     },
     /// It needs these no more.
     Drop {
@@ -143,6 +164,15 @@ pub(crate) enum News {
         /// What the log has at the place that the gateway saw; its end, when it ends before.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         log: Option<Anchor>,
+        /// The log's newest checkpoint; nothing while the tree is not level with the log.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shown: Option<ShownLog>,
+    },
+    /// The newest checkpoint, as it was asked for.
+    Log {
+        /// Nothing while the tree is not level with the log.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shown: Option<ShownLog>,
     },
     /// A ping is answered.
     Pong {
@@ -229,8 +259,11 @@ mod tests {
     fn every_line_comes_back_as_it_was_and_unknown_ones_are_told_apart() {
         let handle = Handle([7; 16]);
         let anchor = Anchor { seq: Seq(9), hash: Digest::sha256(b"x") };
+        let shown = ShownLog { key: "k".to_owned(), checkpoint: "c\n".to_owned(), proof: vec!["p".to_owned()] };
         for what in [
-            News::Opened { stream: handle, void: vec![handle], log: Some(anchor) },
+            News::Opened { stream: handle, void: vec![handle], log: Some(anchor), shown: Some(shown.clone()) },
+            News::Log { shown: Some(shown) },
+            News::Log { shown: None },
             News::Pong { ping: 3, log: anchor },
             News::Held { handles: vec![handle], void: Vec::new() },
             News::Reduced { cut: vec![Ended { handle, why: None, quarantine: true }], void: Vec::new() },

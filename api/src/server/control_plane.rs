@@ -101,14 +101,17 @@ impl ControlPlane {
         }
         let metrics = metrics::Metrics::default();
         let hub = Arc::new(Hub::new(&state, metrics.revocations.clone()));
+        let anchored = state.anchored();
         let published = Published::new(state).by_clock(clock);
         let reader = log.reader();
         let origin = std::env::var("MCPD_LOG_ORIGIN").ok().filter(|origin| !origin.is_empty());
         let evidence = Arc::new(Evidence::open(data, origin.as_deref(), reader.clone())?);
-        let audit_evidence = Arc::new(Evidence::open_audit(data, evidence.key(), audit.clone())?);
+        let audit_evidence = Arc::new(Evidence::open_audit(data, evidence.key(), audit.clone(), anchored)?);
         let state_evidence = Arc::new(Evidence::open_state(data, evidence.key(), reader.clone(), published.clone())?);
-        let (writer, writer_thread) =
-            Writer::start(around(Box::new(log)), published.clone(), hub.clone()).map_err(OpenError::Thread)?;
+        let audit_stands = audit_evidence.clone();
+        let audit_stands = Box::new(move || audit_stands.anchor());
+        let writer = Writer::start_anchoring(around(Box::new(log)), published.clone(), hub.clone(), audit_stands);
+        let (writer, writer_thread) = writer.map_err(OpenError::Thread)?;
         let unusable = |source| FolderError::Unusable { path: data.join("definitions"), source };
         let definitions = Arc::new(KeptDefinitions::open(&data.join("definitions")).map_err(unusable)?);
         let noticing = Arc::new(Noticing::new(definitions.clone()));

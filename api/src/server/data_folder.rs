@@ -29,6 +29,22 @@ pub enum FolderError {
     },
 }
 
+/// Checks the format of a folder, and changes nothing.
+///
+/// # Errors
+/// See [`FolderError`].
+pub fn check(folder: &Path) -> Result<(), FolderError> {
+    match fs::read_to_string(folder.join("format")) {
+        Ok(text) if text.trim() == FOLDER_FORMAT.to_string() => Ok(()),
+        Ok(text) => {
+            let found = text.trim().chars().take(20).collect();
+            Err(FolderError::Newer { path: folder.to_owned(), found })
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(FolderError::Unusable { path: folder.to_owned(), source }),
+    }
+}
+
 /// Makes the folder when there is none, and checks the format of one that is there. Changes nothing in one that it refuses.
 ///
 /// # Errors
@@ -36,21 +52,15 @@ pub enum FolderError {
 pub fn prepare(folder: &Path) -> Result<(), FolderError> {
     let unusable = |source| FolderError::Unusable { path: folder.to_owned(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
+    check(folder)?;
     let format = folder.join("format");
-    match fs::read_to_string(&format) {
-        Ok(text) if text.trim() == FOLDER_FORMAT.to_string() => Ok(()),
-        Ok(text) => {
-            let found = text.trim().chars().take(20).collect();
-            Err(FolderError::Newer { path: folder.to_owned(), found })
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            // A torn write leaves an empty file behind, so it is written beside and moved into place.
-            let temporary = folder.join("format.tmp");
-            fs::write(&temporary, format!("{FOLDER_FORMAT}\n")).map_err(unusable)?;
-            fs::rename(&temporary, &format).map_err(unusable)
-        }
-        Err(error) => Err(unusable(error)),
+    if format.exists() {
+        return Ok(());
     }
+    // A torn write leaves an empty file behind, so it is written beside and moved into place.
+    let temporary = folder.join("format.tmp");
+    fs::write(&temporary, format!("{FOLDER_FORMAT}\n")).map_err(unusable)?;
+    fs::rename(&temporary, &format).map_err(unusable)
 }
 
 #[cfg(test)]

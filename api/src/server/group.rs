@@ -8,7 +8,7 @@ use mcpctl_core::ids::{RequestId, Seq, Uid};
 use mcpctl_core::kinds::Kind;
 use mcpctl_core::object::Object;
 use mcpctl_core::reach::{Change, Reach, reach};
-use mcpctl_core::record::{Header, Record, StoredRecord};
+use mcpctl_core::record::{AuditAnchor, Header, Record, StoredRecord};
 use mcpctl_core::refusal::{Refusal, Violation};
 use mcpctl_core::time::Timestamp;
 use mcpctl_core::world::World as _;
@@ -32,6 +32,8 @@ pub(super) struct Group {
     /// The reach of the events of the command that is decided now.
     reach: Reach,
     waiting: Vec<Waiting>,
+    /// Where the audit log stands, for the first event.
+    anchor: Option<AuditAnchor>,
 }
 
 /// Somebody who waits, and what they will be told. Nobody is told anything before it is durable.
@@ -73,7 +75,12 @@ impl Group {
 
     pub(super) fn on(state: State, clock: Clock) -> Self {
         let (records, reductions, waiting) = (Vec::new(), Vec::new(), Vec::new());
-        Self { state, clock, records, reductions, reach: Reach::nothing(), waiting }
+        Self { state, clock, records, reductions, reach: Reach::nothing(), waiting, anchor: None }
+    }
+
+    /// The same, whose first event says where the audit log stands.
+    pub(super) fn anchored(self, anchor: Option<AuditAnchor>) -> Self {
+        Self { anchor, ..self }
     }
 
     pub(super) fn records(&self) -> &[StoredRecord] {
@@ -202,7 +209,8 @@ impl Group {
             request: why.request,
             reason: why.reason,
         };
-        let record = Record { header: draft.header(place), payload: draft.event.payload.clone() };
+        let audit = self.anchor.filter(|_| self.records.is_empty());
+        let record = Record { header: Header { audit, ..draft.header(place) }, payload: draft.event.payload.clone() };
         let stored = record.store().map_err(|error| invalid("", error.to_string()))?;
         let fold = self.state.fold(&record, stored.hash).map_err(|error| invalid("", error.to_string()))?;
         let (before, after) = (fold.before.as_deref(), fold.after.as_deref());

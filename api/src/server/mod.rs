@@ -29,6 +29,8 @@ pub mod openapi;
 mod pages;
 pub mod plane_local;
 mod point;
+#[cfg(test)]
+mod power;
 mod prepare;
 pub mod problem;
 pub mod process;

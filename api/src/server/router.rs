@@ -39,8 +39,9 @@ const PLAIN_BYTES_MAX: usize = 1024;
 
 /// Everything that the API port serves.
 pub fn router(app: Arc<App>) -> Router {
-    let for_gateways = ForGateways::new(app.plane.clone(), app.hub.clone(), app.log.clone(), app.stop.clone());
-    let for_streams = ForStreams { hub: app.hub.clone(), log: app.log.clone(), stop: app.stop.clone() };
+    let (hub, log, evidence, stop) = (app.hub.clone(), app.log.clone(), app.evidence.clone(), app.stop.clone());
+    let for_gateways = ForGateways::new(app.plane.clone(), hub.clone(), (log.clone(), evidence.clone()), stop.clone());
+    let for_streams = ForStreams { hub, log, evidence, stop };
     Router::new()
         .merge(objects::routes())
         .merge(apply_all::routes())

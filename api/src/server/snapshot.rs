@@ -93,6 +93,15 @@ impl Snapshots {
         found.iter().rev().find_map(|path| self.read(path).ok())
     }
 
+    /// Snapshots that were not read back as they were written, by name.
+    #[must_use]
+    pub fn damaged(&self) -> Vec<String> {
+        let damaged =
+            |path: &PathBuf| matches!(self.read(path), Err(Unfit::Read(_) | Unfit::Damaged | Unfit::Image(_)));
+        let name = |path: PathBuf| format!("snapshot {}", path.file_name().unwrap_or_default().to_string_lossy());
+        self.files().into_iter().filter(damaged).map(name).collect()
+    }
+
     /// The seals of the log's segments; none when there are none that were written here.
     #[must_use]
     pub fn seals(&self) -> Vec<Seal> {

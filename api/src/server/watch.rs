@@ -17,11 +17,12 @@ use tokio_util::sync::CancellationToken;
 use super::audit::{Delivered, Ticket, entry_id};
 use super::auth::bearer;
 use super::clock;
+use super::evidence::Evidence;
 use super::plane_local::LocalPlane;
 use super::problem::{Answer, problem, unauthorized};
 use super::revocation::{About, Hub, Registered, anchor_at};
-use crate::client::gateway_wire::{AdmittedView, DenialProblem, HANDLE, SAW, STREAM, TICKET};
-use crate::client::stream_wire::{Anchor, Handle};
+use crate::client::gateway_wire::{AdmittedView, DenialProblem, HANDLE, LOG_SIZE, SAW, STREAM, TICKET};
+use crate::client::stream_wire::{Anchor, Handle, ShownLog};
 use crate::cut::Why;
 use crate::plane::{Admission, AuditEntry, CallerBearer, Denial, Plane as _, kind, rule};
 use crate::wire::Done;
@@ -41,16 +42,22 @@ pub struct ForGateways {
     pub(super) plane: Arc<LocalPlane>,
     hub: Arc<Hub>,
     log: Arc<dyn LogReader>,
+    evidence: Arc<Evidence>,
     delivered: Arc<Delivered>,
     pub(super) stop: CancellationToken,
 }
 
 impl ForGateways {
-    /// The plane of this process, who is told when something is taken away, the log, and what ends open streams when the
-    /// control plane stops.
+    /// The plane of this process, who is told when something is taken away, the log with its evidence, and what ends open
+    /// streams when the control plane stops.
     #[must_use]
-    pub fn new(plane: Arc<LocalPlane>, hub: Arc<Hub>, log: Arc<dyn LogReader>, stop: CancellationToken) -> Self {
-        Self { plane, hub, log, delivered: Arc::default(), stop }
+    pub fn new(
+        plane: Arc<LocalPlane>,
+        hub: Arc<Hub>,
+        (log, evidence): (Arc<dyn LogReader>, Arc<Evidence>),
+        stop: CancellationToken,
+    ) -> Self {
+        Self { plane, hub, log, evidence, delivered: Arc::default(), stop }
     }
 }
 
@@ -108,8 +115,10 @@ async fn view(Shared(parts): Shared<ForGateways>, Path(project): Path<String>, h
         match parts.hub.register(about, admission.seq, named(HANDLE), named(STREAM)) {
             Registered::Told { handle, held } => {
                 let ticket = parts.plane.audit().tickets().sign(&Ticket::from(&admission));
-                let shown = AdmittedView { ticket, log: log(&parts, &headers), ..shown(&admission, handle, held) };
-                return axum::Json(shown).into_response();
+                let log = log(&parts, &headers);
+                let checkpoint = checkpoint(&parts, &headers).await;
+                let view = AdmittedView { ticket, log, shown: checkpoint, ..shown(&admission, handle, held) };
+                return axum::Json(view).into_response();
             }
             Registered::Behind => {}
             Registered::Full => return denied(&Denial::Unavailable("too many callers are watched".to_owned())),
@@ -128,6 +137,7 @@ fn shown(admission: &Admission, watch_handle: Handle, held: bool) -> AdmittedVie
         ticket: String::new(),
         held,
         log: None,
+        shown: None,
     }
 }
 
@@ -135,6 +145,12 @@ fn shown(admission: &Admission, watch_handle: Handle, held: bool) -> AdmittedVie
 fn log(parts: &ForGateways, headers: &HeaderMap) -> Option<Anchor> {
     let saw: Seq = headers.get(SAW)?.to_str().ok()?.parse().ok()?;
     anchor_at(&*parts.log, saw)
+}
+
+/// The newest checkpoint, when the gateway asks for it.
+async fn checkpoint(parts: &ForGateways, headers: &HeaderMap) -> Option<ShownLog> {
+    let size: u64 = headers.get(LOG_SIZE)?.to_str().ok()?.parse().ok()?;
+    parts.evidence.show(size).await
 }
 
 #[derive(Deserialize)]

@@ -10,6 +10,7 @@ use mcpctl_core::command::{Command, Outcome};
 use mcpctl_core::ids::{RequestId, Seq};
 use mcpctl_core::log::{EventLog, LogError};
 use mcpctl_core::object::Object;
+use mcpctl_core::record::AuditAnchor;
 use mcpctl_core::refusal::Refusal;
 use mcpctl_projections::State;
 use tokio::sync::{mpsc, oneshot};
@@ -23,6 +24,8 @@ use super::revocation::Hub;
 
 /// How often a log that takes no writes is tried again.
 const RECOVER_EVERY: Duration = Duration::from_secs(1);
+/// Shortest time between two events that say where the audit log stands.
+const ANCHOR_EVERY: Duration = Duration::from_secs(1);
 /// Commands that may wait; one more waits outside, up to [`QUEUE_WAIT`].
 const QUEUE: usize = 1024;
 /// Most commands, or batches of commands, that share one sync.
@@ -168,9 +171,22 @@ impl Writer {
     /// # Errors
     /// When no thread can be started.
     pub fn start(log: Box<dyn EventLog>, published: Published, hub: Arc<Hub>) -> std::io::Result<(Self, WriterThread)> {
+        Self::start_anchoring(log, published, hub, Box::new(|| None))
+    }
+
+    /// The same, with word of where the audit log stands, as it was signed last: events say so, at most once a second.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start_anchoring(
+        log: Box<dyn EventLog>,
+        published: Published,
+        hub: Arc<Hub>,
+        audit: AuditStands,
+    ) -> std::io::Result<(Self, WriterThread)> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let figures = Arc::new(Figures::default());
-        let room = Room { log, published, hub, figures: figures.clone() };
+        let room = Room { log, published, hub, figures: figures.clone(), audit, anchored: None };
         let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || room.run(jobs))?;
         Ok((Self { queue, figures }, WriterThread { thread }))
     }
@@ -273,12 +289,18 @@ impl Writer {
     }
 }
 
+/// Where the audit log stands, as it was signed last.
+pub type AuditStands = Box<dyn Fn() -> Option<AuditAnchor> + Send>;
+
 /// What the writing thread owns.
 struct Room {
     log: Box<dyn EventLog>,
     published: Published,
     hub: Arc<Hub>,
     figures: Arc<Figures>,
+    audit: AuditStands,
+    /// When that was written down last.
+    anchored: Option<Instant>,
 }
 
 impl Room {
@@ -288,7 +310,9 @@ impl Room {
                 self.recover();
                 continue;
             }
-            let mut group = Group::on((*self.published.load()).clone(), self.published.clock().clone());
+            let state = (*self.published.load()).clone();
+            let anchor = self.anchor(&state);
+            let mut group = Group::on(state, self.published.clock().clone()).anchored(anchor);
             group.take(first);
             for _ in 1..GROUP_MAX {
                 let full = group.records().len() >= GROUP_RECORDS_MAX;
@@ -297,6 +321,14 @@ impl Room {
             }
             self.commit(group);
         }
+    }
+
+    /// Where the audit log stands, when that is to be written down.
+    fn anchor(&self, state: &State) -> Option<AuditAnchor> {
+        if self.anchored.is_some_and(|last| last.elapsed() < ANCHOR_EVERY) {
+            return None;
+        }
+        (self.audit)().filter(|anchor| state.anchored().is_none_or(|(_, last)| anchor.size != last.size))
     }
 
     fn commit(&mut self, mut group: Group) {
@@ -312,6 +344,9 @@ impl Room {
         self.figures.syncs.fetch_add(1, Ordering::Relaxed);
         self.figures.events.fetch_add(group.records().len() as u64, Ordering::Relaxed);
         *self.figures.broken.lock() = None;
+        if group.state().anchored() != self.published.load().anchored() {
+            self.anchored = Some(began);
+        }
         self.published.publish(Arc::new(group.state().clone()));
         let reductions = group.reductions();
         self.hub.committed(group.state(), reductions);

@@ -5,6 +5,7 @@ mod audit;
 mod bad_input;
 mod crowd;
 mod evidence;
+mod golden;
 mod hidden;
 mod house;
 mod impersonation;

@@ -45,7 +45,7 @@ async fn what_was_answered_is_there_after_a_kill_and_after_a_stop() {
     let seq = house.seq().await;
     // The files as a kill at this moment would leave them.
     let killed = tempfile::tempdir().unwrap();
-    for part in ["log", "sealed"] {
+    for part in ["log", "sealed", "audit"] {
         copy(&house.data().join(part), &killed.path().join("data").join(part));
     }
     std::fs::copy(house.data().join("key"), killed.path().join("data/key")).unwrap();

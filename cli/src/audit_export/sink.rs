@@ -1,17 +1,20 @@
 //! Receivers: a file, the standard output, a connection, datagrams, or HTTP.
 //!
-//! A batch counts as taken when it is safe: synced in a file; answered with success over HTTP; and over TCP, where syslog
-//! has no answer, when the receiver has read all of it and closed in good order. For that each batch has a connection of its
+//! A batch counts as taken when it is safe: synced in a file; answered with success over HTTP; and over TCP and TLS, where
+//! syslog has no answer, when the receiver has read all of it and closed in good order. For that each batch has a connection of its
 //! own: this side ends its half, and an orderly end of the other half comes only from a receiver that has read everything
-//! (one that closes with something unread resets the connection). Datagrams are sent and hoped for.
+//! (one that closes with something unread resets the connection; under TLS it says `close_notify`, as RFC 5425 asks, so that
+//! somebody in between can't say it). Datagrams are sent and hoped for.
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use mcpctl_api::causes::causes;
 use mcpctl_api::client::AuditItem;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use mcpctl_api::client::tls::Trust;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
 
 use super::{Form, Source};
@@ -19,6 +22,8 @@ use crate::failure::{Done, Failure};
 
 /// How long a receiver may take for a connection, a batch or its answer.
 const TAKES: Duration = Duration::from_secs(10);
+/// How long after the receiver's end a reset may come that belongs to what it did not read.
+const RESET_WITHIN: Duration = Duration::from_millis(100);
 /// Most bytes of an answer that are looked at.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Most bytes of a datagram over IPv4.
@@ -33,6 +38,8 @@ pub enum Target {
     File(PathBuf),
     /// `tcp://HOST:PORT`
     Tcp(String),
+    /// `tls://HOST:PORT`
+    Tls(String),
     /// `udp://HOST:PORT`
     Udp(String),
     /// `http://…` or `https://…`
@@ -51,10 +58,11 @@ impl FromStr for Target {
         };
         match text.split_once("://") {
             Some(("tcp", rest)) => address(rest).map(Self::Tcp),
+            Some(("tls", rest)) => address(rest).map(Self::Tls),
             Some(("udp", rest)) => address(rest).map(Self::Udp),
             Some(("http" | "https", _)) => text.parse().map(Self::Http).map_err(|error| format!("{text:?}: {error}")),
             Some((other, _)) => {
-                Err(format!("{other}:// is not known: use a path, -, tcp://, udp://, http:// or https://"))
+                Err(format!("{other}:// is not known: use a path, -, tcp://, tls://, udp://, http:// or https://"))
             }
             None if text == "-" => Ok(Self::Stdout),
             None if text.is_empty() => Err("a path is empty".to_owned()),
@@ -68,6 +76,7 @@ pub struct Sink {
     target: Target,
     http: reqwest::Client,
     headers: Vec<(String, String)>,
+    trust: Option<Trust>,
 }
 
 /// Why a batch was not taken.
@@ -96,6 +105,7 @@ impl fmt::Display for Sink {
             Target::Stdout => write!(f, "the standard output"),
             Target::File(path) => write!(f, "{}", path.display()),
             Target::Tcp(address) => write!(f, "tcp://{address}"),
+            Target::Tls(address) => write!(f, "tls://{address}"),
             Target::Udp(address) => write!(f, "udp://{address}"),
             Target::Http(url) => write!(f, "{}", url.host_str().unwrap_or("the receiver")),
         }
@@ -103,14 +113,20 @@ impl fmt::Display for Sink {
 }
 
 impl Sink {
-    /// A receiver. `headers` go with each HTTP request.
+    /// A receiver. `headers` go with each HTTP request; certificates of `roots` are trusted under TLS, or those that the
+    /// machine trusts.
     ///
     /// # Errors
-    /// When there is no HTTP client to be had.
-    pub fn new(target: Target, headers: Vec<(String, String)>) -> Done<Self> {
+    /// When there is no HTTP client to be had, or the certificates can't be read.
+    pub fn new(target: Target, headers: Vec<(String, String)>, roots: Option<&Path>) -> Done<Self> {
         let http = reqwest::Client::builder().timeout(TAKES).redirect(reqwest::redirect::Policy::none()).build();
         let http = http.map_err(|error| Failure::new(error.to_string()))?;
-        Ok(Self { target, http, headers })
+        let trust = match &target {
+            Target::Tls(_) => Some(Trust::of(roots).map_err(|error| Failure::new(causes(&error)))?),
+            _ if roots.is_some() => return Err(Failure::usage("--ca-file is for tls:// receivers")),
+            _ => None,
+        };
+        Ok(Self { target, http, headers, trust })
     }
 
     /// Gives a batch; it is safe when this returns.
@@ -121,7 +137,12 @@ impl Sink {
         match &self.target {
             Target::Stdout => crate::out::print(&form.many(source, items)).map_err(Refused::for_good),
             Target::File(path) => append(path, form.many(source, items).into_bytes()).await,
-            Target::Tcp(address) => within(send(address, messages(form, source, items))).await,
+            Target::Tcp(address) => within(send_plain(address, messages(form, source, items))).await,
+            Target::Tls(address) => {
+                let trust = self.trust.as_ref().ok_or_else(|| Refused::for_good("nobody is trusted"))?;
+                let connect = async { trust.connect(address).await.map_err(|error| Refused::now(causes(&error))) };
+                within(async { send(&mut connect.await?, &messages(form, source, items)).await }).await
+            }
             Target::Udp(address) => within(datagrams(address, form, source, items)).await,
             Target::Http(url) => self.post(url.clone(), form, form.many(source, items)).await,
         }
@@ -202,10 +223,28 @@ fn messages(form: Form, source: &Source, items: &[AuditItem]) -> Vec<u8> {
     items.iter().map(framed).collect::<String>().into_bytes()
 }
 
-/// A batch on a connection of its own, until the receiver says by its orderly end that it has read all.
-async fn send(address: &str, bytes: Vec<u8>) -> Result<(), Refused> {
+/// A batch on a connection of its own. A receiver that ends it before it was told the end has not read it, and what it was
+/// sent meanwhile is answered with a reset, which may come after its end.
+async fn send_plain(address: &str, bytes: Vec<u8>) -> Result<(), Refused> {
     let mut stream = TcpStream::connect(address).await.map_err(Refused::now)?;
     stream.write_all(&bytes).await.map_err(Refused::now)?;
+    let mut next = [0];
+    match stream.peek(&mut next).now_or_never() {
+        Some(Ok(0)) => return Err(Refused::now("it ends the connection before it has read all")),
+        Some(Err(error)) => return Err(Refused::now(error)),
+        Some(Ok(_)) | None => {}
+    }
+    send(&mut stream, &[]).await?;
+    tokio::time::sleep(RESET_WITHIN).await;
+    match stream.take_error() {
+        Ok(None) => Ok(()),
+        Ok(Some(error)) | Err(error) => Err(Refused::now(error)),
+    }
+}
+
+/// Sends, says that this was all, and waits until the receiver says by its orderly end that it has read it.
+async fn send(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), bytes: &[u8]) -> Result<(), Refused> {
+    stream.write_all(bytes).await.map_err(Refused::now)?;
     stream.shutdown().await.map_err(Refused::now)?;
     let (mut rest, mut read) = ([0; 1024], 0);
     loop {
@@ -243,9 +282,10 @@ mod tests {
         assert_eq!("-".parse(), Ok(Target::Stdout));
         assert_eq!("logs/audit.cef".parse(), Ok(Target::File("logs/audit.cef".into())));
         assert_eq!("tcp://siem:601".parse(), Ok(Target::Tcp("siem:601".to_owned())));
+        assert_eq!("tls://siem:6514".parse(), Ok(Target::Tls("siem:6514".to_owned())));
         assert_eq!("udp://[::1]:514/".parse(), Ok(Target::Udp("[::1]:514".to_owned())));
         assert!(matches!("https://otel.example".parse(), Ok(Target::Http(_))));
-        for bad in ["tcp://siem", "tcp://:1", "tls://x:1", "udp://x:0", "http://"] {
+        for bad in ["tcp://siem", "tcp://:1", "tls://x", "ftp://x:1", "udp://x:0", "http://"] {
             assert!(bad.parse::<Target>().is_err(), "{bad}");
         }
     }

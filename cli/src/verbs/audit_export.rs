@@ -19,19 +19,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(clap::Args)]
 #[command(after_help = "\
 With --cursor-file an export goes on where the last one ended: the cursor moves when a batch is safe with the receiver,
-so an entry may come twice, with the same id, and none is left out. Over tcp:// a batch is safe when the receiver ends
-the connection in good order after reading it; over udp:// nobody can tell.
+so an entry may come twice, with the same id, and none is left out. Over tcp:// and tls:// a batch is safe when the receiver
+ends the connection in good order after reading it; over udp:// nobody can tell. Syslog over tls:// is RFC 5425.
 
 Examples:
   mcpctl audit export --format jsonl --sink audit.jsonl --cursor-file audit.cursor
   mcpctl audit export -f --format syslog --sink tcp://siem.example:601 --cursor-file siem.cursor
+  mcpctl audit export -f --format cef --sink tls://siem.example:6514 --ca-file siem-ca.pem --cursor-file siem.cursor
   mcpctl audit export --format cef --since 7d --outcome denied
   mcpctl audit export -f --format otlp --sink https://otel.example:4318 --headers-file otel.headers --cursor-file otel.cursor")]
 pub struct Export {
     /// As what
     #[arg(long, value_name = "FORMAT")]
     format: Form,
-    /// Receiver: a path, - for the standard output, tcp://HOST:PORT, udp://HOST:PORT, or an http(s) address
+    /// Receiver: a path, - for the standard output, tcp://HOST:PORT, tls://HOST:PORT, udp://HOST:PORT, or an http(s) address
     #[arg(long, value_name = "RECEIVER", default_value = "-")]
     sink: Target,
     /// Keeps how far it has come in this file, and begins there
@@ -46,6 +47,9 @@ pub struct Export {
     /// Headers of each HTTP request, `Name: value`, one a line; the file may be readable by its owner only
     #[arg(long, value_name = "FILE")]
     headers_file: Option<PathBuf>,
+    /// Certificates to trust under tls://, in place of those that the machine trusts (PEM)
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// How long to offer a batch before giving up; with -f for ever
     #[arg(long, value_name = "SPAN")]
     patience: Option<String>,
@@ -69,7 +73,7 @@ impl Export {
         let mut deliver = Deliver {
             form: self.format,
             source: Source::of_host(&host),
-            sink: Sink::new(self.sink.clone(), headers)?,
+            sink: Sink::new(self.sink.clone(), headers, self.ca_file.as_deref())?,
             cursor,
             patience: self.patience()?,
             delivered: 0,

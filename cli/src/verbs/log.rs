@@ -2,10 +2,11 @@
 use std::path::PathBuf;
 
 use clap::builder::TypedValueParser as _;
+use mcpctl_api::client::ClientError;
 use mcpctl_api::server::evidence::{self, LogName, witnesses};
-use mcpctl_core::ids::Digest;
-use mcpctl_core::record::Record;
-use mcpctl_tlog::{Resource, TILE_WIDTH, Tree, bundle, record_hash};
+use mcpctl_core::ids::{Digest, Seq};
+use mcpctl_core::record::{AuditAnchor, Header, Record};
+use mcpctl_tlog::{Checkpoint, Hash, Resource, TILE_WIDTH, Tree, bundle, consistency, record_hash};
 use serde_json::{Value, json};
 
 use crate::failure::{Done, Failure};
@@ -20,7 +21,7 @@ use crate::session::{Global, Session};
 Examples:
   mcpctl log verify
   mcpctl log verify --log audit
-  mcpctl log verify --deep --data-dir /var/lib/mcpctl
+  mcpctl log verify --log all --deep --data-dir /var/lib/mcpctl
   mcpctl log export --data-dir /var/lib/mcpctl -o log-2026
   mcpctl log repair --data-dir /var/lib/mcpctl")]
 pub enum Log {
@@ -111,10 +112,10 @@ impl Witness {
 /// What to check.
 #[derive(clap::Args)]
 pub struct Verify {
-    /// Which log: config (events), audit (calls, refusals, logins) or state (which grants were in force after each event)
+    /// Which log: config (events), audit (calls, refusals, logins), state (which grants were in force after each event), or all
     #[arg(long, value_name = "LOG", default_value = "config")]
-    #[arg(value_parser = clap::builder::PossibleValuesParser::new(["config", "audit", "state"]).map(|log| log.parse::<LogName>().unwrap_or(LogName::Config)))]
-    log: LogName,
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(["config", "audit", "state", "all"]).map(|log| Logs::named(&log)))]
+    log: Logs,
     /// Reads every event too: over HTTP their chain and the tree (takes run:audit), in a data folder that each folds, and what snapshots say
     #[arg(long)]
     deep: bool,
@@ -124,6 +125,19 @@ pub struct Verify {
     /// How to print it
     #[arg(short = 'o', long, value_name = "FORMAT", default_value = "table")]
     output: Plain,
+}
+
+/// One log, or all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Logs {
+    One(LogName),
+    All,
+}
+
+impl Logs {
+    fn named(name: &str) -> Self {
+        name.parse().map_or(Self::All, Self::One)
+    }
 }
 
 /// From where to where.
@@ -174,37 +188,72 @@ impl Log {
 
 impl Verify {
     async fn run(self, global: &Global) -> Done {
-        let (fields, repairable) = match &self.data_dir {
-            Some(data) => {
-                let seen = evidence::verify(data, self.log, self.deep).map_err(failed)?;
-                (json!(seen), seen.repairable)
+        let mut damaged = Vec::new();
+        let said = match self.log {
+            Logs::One(log) => self.one(global, log, &mut damaged).await?,
+            Logs::All => {
+                let mut all = serde_json::Map::new();
+                for log in LogName::ALL {
+                    all.insert(log.to_string(), self.one(global, log, &mut damaged).await?);
+                }
+                Value::Object(all)
             }
-            None => (over_http(&global.session()?, self.log, self.deep).await?, Vec::new()),
         };
         out::print(&match self.output {
-            Plain::Json => format::json(&fields),
-            Plain::Yaml => format::yaml(&fields),
-            Plain::Table => crate::tree::tree(fields.as_object().unwrap_or(&serde_json::Map::new())),
+            Plain::Json => format::json(&said),
+            Plain::Yaml => format::yaml(&said),
+            Plain::Table => crate::tree::tree(said.as_object().unwrap_or(&serde_json::Map::new())),
         })?;
-        if repairable.is_empty() {
+        if damaged.is_empty() {
             return Ok(());
         }
-        Err(Failure::new(format!("the records are whole, and {} is damaged or missing", repairable.join(", ")))
+        Err(Failure::new(format!("the records are whole, and {} is damaged or missing", damaged.join(", ")))
             .hint("nothing is lost: mcpctl log repair makes it again"))
+    }
+
+    async fn one(&self, global: &Global, log: LogName, damaged: &mut Vec<String>) -> Done<Value> {
+        let Some(data) = &self.data_dir else { return over_http(&global.session()?, log, self.deep).await };
+        let seen = evidence::verify(data, log, self.deep).map_err(failed)?;
+        let of = |what: &String| if self.log == Logs::All { format!("{what} of the {log} log") } else { what.clone() };
+        damaged.extend(seen.repairable.iter().map(of));
+        Ok(json!(seen))
     }
 }
 
 async fn over_http(session: &Session, log: LogName, deep: bool) -> Done<Value> {
     let looked = look(&session.client, log).await?;
-    let tree = if deep { of_entries(session, log, &looked).await? } else { of_tiles(session, log, &looked).await? };
+    let (tree, anchor) =
+        if deep { of_entries(session, log, &looked).await? } else { (of_tiles(session, log, &looked).await?, None) };
     let Looked { checkpoint, key, before } = looked;
     if tree.root() != checkpoint.root {
         return Err(Failure::new("the tree is not the one that the checkpoint signs"));
     }
+    if let Some((seq, anchor)) = anchor {
+        stands_as_said(session, seq, anchor).await?;
+    }
     Ok(json!({
         "origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root.to_string(),
         "key": key.as_str(), "seenBefore": before, "deep": deep,
+        "anchor": anchor.map(|(seq, anchor)| json!({ "seq": seq, "audit": anchor.size })),
     }))
+}
+
+/// Whether the audit log goes on from where an event says that it stood.
+async fn stands_as_said(session: &Session, seq: Seq, anchor: AuditAnchor) -> Done {
+    let contradicts = |what: &str| {
+        let AuditAnchor { size, .. } = anchor;
+        Failure::new(format!("the event at seq {seq} says that the audit log had {size} entries, and it {what}"))
+            .note("Entries were taken away from it, or changed.")
+    };
+    let audit = look(&session.client, LogName::Audit).await?;
+    let shown = match session.client.log_consistency(LogName::Audit.as_str(), anchor.size).await {
+        Err(ClientError::Refused(problem)) if problem.status == 404 => return Err(contradicts("has fewer")),
+        shown => shown?,
+    };
+    let now = audit.key.open(shown.checkpoint.as_bytes()).map_err(|error| Failure::new(error.to_string()))?;
+    let proof: Vec<Hash> = shown.proof.iter().filter_map(|hash| Hash::parse_hash(hash).ok()).collect();
+    let then = Checkpoint { origin: now.origin.clone(), size: anchor.size, root: Hash(anchor.root.0) };
+    consistency::check(&then, &now, &proof).map_err(|_| contradicts("does not go on from those"))
 }
 
 /// The tiles of a level, from left to right, with their widths.
@@ -225,27 +274,29 @@ async fn of_tiles(session: &Session, log: LogName, looked: &Looked) -> Done<Tree
     Ok(tree)
 }
 
-async fn of_entries(session: &Session, log: LogName, looked: &Looked) -> Done<Tree> {
-    let (mut tree, mut prev) = (Tree::default(), Digest::default());
+/// The tree over all entries, and the last place of the audit log that an event names.
+async fn of_entries(session: &Session, log: LogName, looked: &Looked) -> Done<(Tree, Option<(Seq, AuditAnchor)>)> {
+    let (mut tree, mut prev, mut anchor) = (Tree::default(), Digest::default(), None);
     for (n, width) in tiles(looked.checkpoint.size) {
         let bytes = session.client.log_tile(log.as_str(), &Resource::Entries { n, width }.to_string()).await?;
         for entry in bundle::entries(&bytes).map_err(|error| Failure::new(error.to_string()))? {
             if log == LogName::Config {
-                prev = follows(entry, tree.size() + 1, prev)?;
+                let header = follows(entry, tree.size() + 1, prev)?;
+                (prev, anchor) = (Digest::blake3(entry), header.audit.map(|audit| (header.seq, audit)).or(anchor));
             }
             let _ = tree.push(record_hash(entry));
         }
     }
-    Ok(tree)
+    Ok((tree, anchor))
 }
 
 /// The chain of hashes of events: each names the one before it.
-fn follows(event: &[u8], seq: u64, prev: Digest) -> Done<Digest> {
+fn follows(event: &[u8], seq: u64, prev: Digest) -> Done<Header> {
     let header = Record::load(event).map_err(|error| Failure::new(format!("the event at seq {seq}: {error}")))?.header;
     if header.seq.0 != seq || header.prev != prev {
         return Err(Failure::new(format!("the event at seq {seq} does not follow from the one before it")));
     }
-    Ok(Digest::blake3(event))
+    Ok(header)
 }
 
 fn failed(error: evidence::OfflineError) -> Failure {

@@ -263,3 +263,55 @@ fn a_tail_tells_each_new_entry_survives_a_restart_and_leaves_nothing_behind() {
     assert_eq!(list["answer"].as_str().unwrap().len(), 64, "the model was shown a list, and this is its digest");
     assert_eq!(up.place.mcpctl(&["session", "show", "nobody00"]).code, Some(1));
 }
+
+/// A receiver under TLS in Python: its port, and itself.
+fn tls_receiver(up: &Up, keep: &Path, manner: &str) -> (u16, Owned) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/scripts/tls_receiver.py");
+    let mut command = Command::new(parts().python());
+    command.arg(script).args([up.place.path("server.pem"), up.place.path("server.key")]).arg(keep).arg(manner);
+    let mut child = command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    (line.trim().parse().unwrap(), Owned::new(child))
+}
+
+#[test]
+fn syslog_goes_over_tls_to_whom_is_trusted_and_comes_again_when_the_end_was_not_said() {
+    let up = Up::start();
+    called(&up);
+    let roots = up.place.path("roots.pem");
+    let (certificate, key) = crate::tls::certificate(&roots);
+    std::fs::write(up.place.path("server.pem"), certificate.pem()).unwrap();
+    std::fs::write(up.place.path("server.key"), key.serialize_pem()).unwrap();
+    let (keep, cursor) = (up.place.path("received"), up.place.path("tls.cursor"));
+    let (roots, cursor) = (roots.to_str().unwrap(), cursor.to_str().unwrap());
+    let export = |port: u16, more: &[&str]| {
+        let to = format!("tls://localhost:{port}");
+        let args = ["audit", "export", "--kind", "call", "--format", "syslog", "--patience", "1s", "--sink", &to];
+        up.place.mcpctl(&[&args[..], &["--cursor-file", cursor], more].concat())
+    };
+    let (port, mut receiver) = tls_receiver(&up, &keep, "orderly");
+    let unknown = export(port, &[]);
+    assert!(unknown.code == Some(1) && unknown.stderr.contains("certificate"), "{unknown:?}");
+    assert!(!Path::new(cursor).exists(), "nothing was delivered");
+    export(port, &["--ca-file", roots]).ok();
+    assert!(receiver.wait_at_most(LIMIT).is_some());
+    let expected: Vec<u64> =
+        shown(&up, &["--kind", "call"]).iter().map(|entry| entry["position"].as_u64().unwrap()).collect();
+    assert_eq!(ids(&unframed(&std::fs::read(&keep).unwrap())), expected, "framed by octets, whole and in order");
+    // Cut off without a word, as somebody in between could: not believed to have arrived, and offered again.
+    called(&up);
+    let moved = std::fs::read(cursor).unwrap();
+    let (port, mut receiver) = tls_receiver(&up, &keep, "rude");
+    let cut_off = export(port, &["--ca-file", roots]);
+    assert_eq!((cut_off.code, std::fs::read(cursor).unwrap()), (Some(1), moved), "{cut_off:?}");
+    assert!(receiver.wait_at_most(LIMIT).is_some());
+    let (port, mut receiver) = tls_receiver(&up, &keep, "orderly");
+    export(port, &["--ca-file", roots]).ok();
+    assert!(receiver.wait_at_most(LIMIT).is_some());
+    let all = shown(&up, &["--kind", "call"]);
+    let all: Vec<u64> = all.iter().map(|entry| entry["position"].as_u64().unwrap()).collect();
+    assert_eq!(ids(&unframed(&std::fs::read(&keep).unwrap())), all[expected.len()..]);
+    assert_eq!(up.place.mcpctl(&["audit", "export", "--format", "cef", "--ca-file", roots]).code, Some(2));
+    assert_eq!(export(port, &["--ca-file", up.place.path("server.key").to_str().unwrap()]).code, Some(1));
+}

@@ -69,3 +69,38 @@ fn a_log_is_verified_proved_and_refused_for_ever_once_it_is_another() {
     let back = Up::start_in(place);
     back.mcpctl(&["log", "verify"]).exits(1);
 }
+
+#[test]
+fn an_audit_log_that_was_taken_away_is_missed_by_the_log_of_events() {
+    let up = Up::start();
+    up.mcpctl(&["audit", "events"]).ok();
+    let signed = || {
+        let seen = up.mcpctl(&["log", "verify", "--log", "audit", "-o", "json"]).ok().json();
+        seen["size"].as_u64().filter(|size| *size > 0)
+    };
+    crate::support::wait::wait_until("the look is signed for", std::time::Duration::from_secs(30), signed);
+    // A change says where the audit log stands.
+    up.mcpctl(&["create", "group", "somebody"]).ok();
+    let seen = up.mcpctl(&["log", "verify", "--deep", "-o", "json"]).ok().json();
+    assert!(seen["anchor"]["audit"].as_u64() > Some(0), "{seen}");
+    let (place, _) = up.stop();
+    let data = place.data();
+    let verify =
+        || place.mcpctl(&["log", "verify", "--log", "all", "--data-dir", data.to_str().unwrap(), "-o", "json"]);
+    let all = verify().ok().json();
+    assert!(all["audit"]["anchors"].as_u64() > Some(0) && all["state"]["records"] == all["config"]["records"], "{all}");
+    // The entries, and all that was signed over them.
+    fs::remove_dir_all(data.join("audit")).unwrap();
+    fs::create_dir(data.join("audit")).unwrap();
+    fs::remove_dir_all(data.join("tlog/audit")).unwrap();
+    let missed = verify().exits(1);
+    assert!(missed.said().contains("says that the audit log had"), "{}", missed.said());
+    let refused = crate::support::process::run(&mut place.up_command(&data), None, std::time::Duration::from_secs(60));
+    assert!(refused.code == Some(1) && refused.said().contains("says that the audit log had"), "{}", refused.said());
+    // Whoever runs it may say that the loss is known.
+    let said = refused.said();
+    let seq = said.split("the event at seq ").nth(1).unwrap().split(' ').next().unwrap();
+    fs::write(data.join("audit.lost"), seq).unwrap();
+    let again = Up::start_in(place);
+    again.mcpctl(&["audit", "events"]).ok();
+}

@@ -41,15 +41,20 @@ impl TlsFront {
     }
 }
 
-/// A certificate for `localhost`, signed by an authority whose own goes into `roots`.
-fn certified(roots: &Path) -> ServerConfig {
+/// A certificate for `localhost` and its key, signed by an authority whose own goes into `roots`.
+pub fn certificate(roots: &Path) -> (rcgen::Certificate, KeyPair) {
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority_key = KeyPair::generate().unwrap();
     std::fs::write(roots, authority.self_signed(&authority_key).unwrap().pem()).unwrap();
     let key = KeyPair::generate().unwrap();
     let server = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let server = server.signed_by(&key, &Issuer::new(authority, authority_key)).unwrap();
+    (server.signed_by(&key, &Issuer::new(authority, authority_key)).unwrap(), key)
+}
+
+/// The same for a server.
+fn certified(roots: &Path) -> ServerConfig {
+    let (server, key) = certificate(roots);
     let chain = vec![CertificateDer::from(server.der().to_vec())];
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());

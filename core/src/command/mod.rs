@@ -193,6 +193,7 @@ impl Draft {
             on_behalf_of: place.on_behalf_of.cloned(),
             request: place.request.cloned(),
             reason: place.reason.map(str::to_owned),
+            audit: None,
             authz: self.authz.clone(),
             prev: place.prev,
         }

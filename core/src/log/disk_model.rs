@@ -2,8 +2,9 @@
 //!
 //! Every call goes to real files too, which stand for what reading says (the page cache). Beside them it keeps what is
 //! durable and what is only written. A sync that fails takes the pages for clean: what was written before it becomes
-//! durable by no later sync, unless it is written again.
-use std::collections::BTreeMap;
+//! durable by no later sync, unless it is written again. Names are durable when their folder is synced, each folder by
+//! itself: no order of two folders is relied on.
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,15 +16,24 @@ use super::disk::{Disk, RealDisk};
 const SECTOR: usize = 512;
 
 #[derive(Debug, Default)]
-pub(super) struct DiskModel(Mutex<Model>);
+pub(crate) struct DiskModel(Mutex<Model>);
 
 #[derive(Debug, Default)]
 struct Model {
     calls: u64,
     fails: Option<Fails>,
     files: Vec<FileModel>,
-    names: BTreeMap<PathBuf, usize>,
-    durable_names: BTreeMap<PathBuf, usize>,
+    names: Names,
+    durable_names: Names,
+}
+
+type Names = BTreeMap<PathBuf, Named>;
+
+/// What a name is of.
+#[derive(Clone, Copy, Debug)]
+enum Named {
+    File(usize),
+    Folder,
 }
 
 /// Which calls fail: from one on, so many.
@@ -51,7 +61,7 @@ enum Change {
 
 /// What a power cut keeps of what was not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keeps {
+pub(crate) enum Keeps {
     Nothing,
     Some,
     SomeReordered,
@@ -59,10 +69,10 @@ pub(super) enum Keeps {
 }
 
 /// A small generator: the same seed, the same cut.
-pub(super) struct Dice(pub(super) u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }
@@ -125,31 +135,43 @@ impl DiskModel {
     }
 
     /// A disk that lives as long as the test process: what writes to it is long-lived too.
-    pub(super) fn leaked() -> &'static Self {
+    pub(crate) fn leaked() -> &'static Self {
         Box::leak(Box::default())
     }
 
-    pub(super) fn calls(&self) -> u64 {
+    pub(crate) fn calls(&self) -> u64 {
         self.model().calls
     }
 
     /// The calls from one on fail, so many of them.
-    pub(super) fn fail(&self, from: u64, count: u64, os_error: i32) {
+    pub(crate) fn fail(&self, from: u64, count: u64, os_error: i32) {
         self.model().fails = Some(Fails { from, count, os_error });
     }
 
-    pub(super) fn works_again(&self) {
+    pub(crate) fn works_again(&self) {
         self.model().fails = None;
     }
 
-    /// Writes into `to` the files that a power cut at this moment would leave.
-    pub(super) fn cut(&self, to: &Path, keeps: Keeps, dice: &mut Dice) {
+    /// Writes into `to` what a power cut at this moment would leave of what is below `root`. Folders that were not made by
+    /// this disk are there.
+    pub(crate) fn cut(&self, root: &Path, to: &Path, keeps: Keeps, dice: &mut Dice) {
         let model = self.model();
-        let synced = keeps == Keeps::Nothing || (keeps != Keeps::All && dice.below(2) == 0);
-        let names = if synced { &model.durable_names } else { &model.names };
-        for (path, file) in names {
-            let bytes = model.files[*file].after_cut(keeps, dice);
-            std::fs::write(to.join(path.file_name().unwrap()), bytes).unwrap();
+        let left = model.names_left(keeps, dice);
+        for (path, named) in &left {
+            let gone = |dir: &&Path| model.made(dir) && !left.contains_key(*dir);
+            if path.ancestors().skip(1).take_while(|dir| *dir != root).any(|dir| gone(&dir)) {
+                continue;
+            }
+            let to = to.join(path.strip_prefix(root).unwrap());
+            match named {
+                Named::Folder => std::fs::create_dir_all(&to).unwrap(),
+                Named::File(file) => {
+                    std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+                    std::fs::write(&to, model.files[*file].after_cut(keeps, dice)).unwrap();
+                    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+                    std::fs::set_permissions(&to, private).unwrap();
+                }
+            }
         }
     }
 
@@ -168,35 +190,90 @@ impl DiskModel {
 
     fn change(&self, path: &Path, change: Change) {
         let mut model = self.model();
-        let file = model.names[path];
-        model.files[file].written.push(change);
+        model.file(path).written.push(change);
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {
         match self.call() {
             Ok(mut model) => {
-                let file = model.names[path];
-                model.files[file].sync();
+                model.file(path).sync();
                 Ok(())
             }
             Err(error) => {
                 let mut model = self.model();
-                let file = model.names[path];
-                let written = std::mem::take(&mut model.files[file].written);
-                model.files[file].limbo.extend(written);
+                let file = model.file(path);
+                let written = std::mem::take(&mut file.written);
+                file.limbo.extend(written);
                 Err(error)
             }
         }
     }
 }
 
+impl Model {
+    /// The file that has a name now.
+    fn file(&mut self, path: &Path) -> &mut FileModel {
+        match self.names.get(path) {
+            Some(Named::File(file)) => &mut self.files[*file],
+            other => panic!("{} is {other:?}: it was not made by this disk", path.display()),
+        }
+    }
+
+    fn began(&mut self, path: &Path) {
+        self.names.insert(path.to_owned(), Named::File(self.files.len()));
+        self.files.push(FileModel::default());
+    }
+
+    /// Whether a folder was made by this disk.
+    fn made(&self, dir: &Path) -> bool {
+        self.names.contains_key(dir) || self.durable_names.contains_key(dir)
+    }
+
+    /// The names that are left: of each folder those of now, or those of its last sync.
+    fn names_left(&self, keeps: Keeps, dice: &mut Dice) -> Names {
+        let all = self.names.keys().chain(self.durable_names.keys());
+        let folders: BTreeSet<&Path> = all.filter_map(|path| path.parent()).collect();
+        let mut left = Names::new();
+        for folder in folders {
+            let synced = keeps == Keeps::Nothing || (keeps != Keeps::All && dice.below(2) == 0);
+            let names = if synced { &self.durable_names } else { &self.names };
+            left.extend(in_folder(names, folder));
+        }
+        left
+    }
+}
+
+fn in_folder(names: &Names, folder: &Path) -> Vec<(PathBuf, Named)> {
+    let of = names.iter().filter(|(path, _)| path.parent() == Some(folder));
+    of.map(|(path, named)| (path.clone(), *named)).collect()
+}
+
 impl Disk for DiskModel {
     fn create(&self, path: &Path) -> io::Result<File> {
         let mut model = self.call()?;
-        let file = model.files.len();
-        model.files.push(FileModel::default());
-        model.names.insert(path.to_owned(), file);
+        model.began(path);
         RealDisk.create(path)
+    }
+
+    fn create_private(&self, path: &Path) -> io::Result<File> {
+        let mut model = self.call()?;
+        model.began(path);
+        RealDisk.create_private(path)
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        let mut model = self.call()?;
+        for dir in path.ancestors().take_while(|dir| !dir.is_dir()) {
+            model.names.insert(dir.to_owned(), Named::Folder);
+        }
+        RealDisk.create_dir(path)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut model = self.call()?;
+        RealDisk.remove(path)?;
+        model.names.remove(path);
+        Ok(())
     }
 
     fn write_at(&self, path: &Path, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
@@ -229,14 +306,16 @@ impl Disk for DiskModel {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut model = self.call()?;
-        let file = model.names.remove(from).unwrap();
+        let file = model.names.remove(from).expect("a file of this disk");
         model.names.insert(to.to_owned(), file);
         RealDisk.rename(from, to)
     }
 
-    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut model = self.call()?;
-        model.durable_names = model.names.clone();
+        model.durable_names.retain(|path, _| path.parent() != Some(dir));
+        let now = in_folder(&model.names, dir);
+        model.durable_names.extend(now);
         Ok(())
     }
 }

@@ -34,7 +34,7 @@ fn append(log: &mut DurableLog, events: &[(u128, Vec<u8>)]) -> Result<List, LogE
 /// What is left after a power cut is opened: it holds all that was acknowledged, at most one batch more, and goes on.
 fn survives(disk: &DiskModel, dir: &Path, acknowledged: &List, keeps: Keeps, dice: &mut Dice) {
     let left = tempfile::tempdir().unwrap();
-    disk.cut(left.path(), keeps, dice);
+    disk.cut(dir, left.path(), keeps, dice);
     // The index may have survived, and then it is a witness: it knows what had been acknowledged.
     if dice.below(4) == 0 {
         copy_files(&dir.join("index"), &left.path().join("index"));

@@ -110,6 +110,22 @@ impl Journal {
         Self::open_locked(dir, DirLock::take(dir)?, options, disk, &[], each)
     }
 
+    /// The same without looking at records of segments that have a seal (see [`super::seal::seal_each`]) which fits by name
+    /// and length: whoever opens it so reads those in the background, and each is checked when it is read.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn open_sealed_on(
+        dir: &Path,
+        options: JournalOptions,
+        disk: &'static dyn Disk,
+        seals: &[Seal],
+    ) -> Result<Self, LogError> {
+        std::fs::create_dir_all(dir).map_err(failed("create", dir))?;
+        let lock = DirLock::take(dir)?;
+        Self::open_locked(dir, lock, options, disk, &super::seal::fitting(dir, seals)?, &mut |_| Ok(()))
+    }
+
     /// Opens the journal in a folder whose lock is held. Records of segments that have a seal which was seen to hold are
     /// not handed over.
     pub(super) fn open_locked(
@@ -318,12 +334,13 @@ fn scan(
     let mut found = Found { dir: dir.to_owned(), segments: Vec::new(), next: Seq(1), torn: false };
     found.next = firsts.first().copied().unwrap_or(Seq(1));
     for (index, first) in firsts.iter().enumerate() {
+        let sealed = sealed.iter().find(|seal| seal.is_of(*first));
         let path = segment::path_of(dir, *first);
         if *first != found.next {
             let what = format!("the records from seq {} on are missing in front of it", found.next);
             return Err(LogError::Corrupt { path, offset: 0, what });
         }
-        if let Some(seal) = sealed.get(index) {
+        if let Some(seal) = sealed {
             found.next = seal.chain().seq.next();
             found.segments.push(seal.segment());
             continue;

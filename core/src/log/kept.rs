@@ -40,7 +40,7 @@ impl JournalReader {
         let draft = path.with_extension("new");
         let (new, count) = write_anew(self, &old, &path, &draft, each)?;
         if count == 0 {
-            return std::fs::remove_file(&draft).map(|()| 0).map_err(failed("remove", &draft));
+            return disk.remove(&draft).map(|()| 0).map_err(failed("remove", &draft));
         }
         let exchanged = positions.exchange(new, || disk.rename(&draft, &path));
         exchanged.map_err(failed("rename to", &path))?;
@@ -56,7 +56,7 @@ impl JournalReader {
         let positions = self.positions();
         for gone in positions.leave(kept) {
             let path = segment::path_of(positions.dir(), gone.first);
-            std::fs::remove_file(&path).map_err(failed("remove", &path))?;
+            positions.disk().remove(&path).map_err(failed("remove", &path))?;
             positions.disk().sync_dir(positions.dir()).map_err(failed("sync", positions.dir()))?;
         }
         Ok(self.first())

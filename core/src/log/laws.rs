@@ -44,6 +44,7 @@ pub(super) fn record(v: u16, seq: Seq, prev: Digest, object: u128, payload: &[u8
         on_behalf_of: None,
         reason: None,
         request: None,
+        audit: None,
         authz: Authz { at: Seq(seq.0 - 1), mode: AuthzMode::System, via: Vec::new() },
         prev,
     };

@@ -24,6 +24,9 @@ use crate::ids::{Digest, Seq};
 /// Bytes that are read and hashed at once.
 const READ_BYTES: usize = 1024 * 1024;
 
+/// What each record of a segment is handed to.
+type EachRecord<'a> = &'a mut dyn FnMut(Seq, &[u8]) -> Result<(), LogError>;
+
 /// What is known of a whole segment: the chain up to its end, and the hash of its file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -59,7 +62,42 @@ pub fn seal(dir: &Path, mut known: Vec<Seal>, go_on: &dyn Fn() -> bool) -> Resul
     Ok(known)
 }
 
+/// Looks through whole segments of a journal whose records have no chain, and which may be dropped or written anew: each seal
+/// is of one segment by itself. A segment whose seal fits already is not read again. `go_on` as for [`seal`].
+///
+/// # Errors
+/// When a segment can't be read or is damaged.
+pub fn seal_each(dir: &Path, known: &[Seal], go_on: &dyn Fn() -> bool) -> Result<Vec<Seal>, LogError> {
+    let mut all = Vec::new();
+    for pair in segment::list(dir)?.windows(2) {
+        let fits = known.iter().find(|seal| seal.fits(dir, pair[0], pair[1]));
+        match fits {
+            Some(seal) => all.push(seal.clone()),
+            None if go_on() => all.push(Seal::read(dir, pair[0], Digest::default(), &mut |_, _| Ok(()))?),
+            None => break,
+        }
+    }
+    Ok(all)
+}
+
+/// Those of [`seal_each`] that fit the segments in a folder now, by name and length. Nothing is read.
+pub(super) fn fitting(dir: &Path, seals: &[Seal]) -> Result<Vec<Seal>, LogError> {
+    let firsts = segment::list(dir)?;
+    let of = |pair: &[Seq]| seals.iter().find(|seal| seal.fits(dir, pair[0], pair[1])).cloned();
+    Ok(firsts.windows(2).filter_map(of).collect())
+}
+
 impl Seal {
+    fn fits(&self, dir: &Path, first: Seq, next: Seq) -> bool {
+        let named = self.first == first && self.last.next() == next;
+        named && std::fs::metadata(path_of(dir, first)).is_ok_and(|file| file.len() == self.bytes)
+    }
+
+    /// Whether it is of the segment that begins there.
+    pub(super) fn is_of(&self, first: Seq) -> bool {
+        self.first == first
+    }
+
     /// The end of the chain in this segment.
     pub(super) const fn chain(&self) -> Chain {
         Chain { seq: self.last, hash: self.hash }
@@ -72,14 +110,19 @@ impl Seal {
 
     /// Checks every record of a segment, and hashes the bytes that were checked.
     fn of(dir: &Path, first: Seq, mut chain: Chain) -> Result<Self, LogError> {
+        let follow = &mut |seq: Seq, record: &[u8]| chain.follow(seq, record).map(drop);
+        let seal = Self::read(dir, first, Digest::default(), follow)?;
+        Ok(Self { hash: chain.hash, ..seal })
+    }
+
+    fn read(dir: &Path, first: Seq, hash: Digest, each: EachRecord<'_>) -> Result<Self, LogError> {
         let path = path_of(dir, first);
         let bytes = std::fs::read(&path).map_err(failed("read", &path))?;
         let head = usize::try_from(SEGMENT_HEAD_BYTES).unwrap_or(32);
         check_header(&path, bytes.get(..head), first)?;
         let mut segment = Segment::new(first, bytes.len() as u64);
-        let (mut at, mut left) = (head, 0);
+        let (mut at, mut left, mut seq) = (head, 0, first);
         while at < bytes.len() || left > 0 {
-            let seq = chain.seq.next();
             let damaged = |what: String| LogError::Corrupt { path: path.clone(), offset: at as u64, what };
             let frame =
                 frame_at(&bytes[at..], seq).map_err(|what| damaged(format!("the record at seq {seq}: {what}")))?;
@@ -88,11 +131,11 @@ impl Seal {
                 return Err(damaged(format!("the record at seq {seq}: it belongs to another batch")));
             }
             segment.note(seq, at as u64);
-            chain.follow(seq, record).map_err(|error| damaged(error.to_string()))?;
-            (at, left) = (at + this.frame_bytes(), this.left);
+            each(seq, record).map_err(|error| damaged(error.to_string()))?;
+            (at, left, seq) = (at + this.frame_bytes(), this.left, seq.next());
         }
         let (length, places) = (bytes.len() as u64, segment.into_places());
-        Ok(Self { first, last: chain.seq, hash: chain.hash, bytes: length, file: Digest::blake3(&bytes), places })
+        Ok(Self { first, last: Seq(seq.0 - 1), hash, bytes: length, file: Digest::blake3(&bytes), places })
     }
 
     /// Whether the file is still the one that was looked through.

@@ -14,6 +14,7 @@ pub mod path;
 pub mod policy;
 pub mod proof;
 pub mod proof_file;
+pub mod seen;
 pub mod state_root;
 pub mod tree;
 pub mod witness;

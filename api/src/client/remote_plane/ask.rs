@@ -1,14 +1,14 @@
 //! Requests to the control plane, each with the bearer of the caller that it is about.
-use mcpctl_core::ids::Seq;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use url::Url;
 
 use super::super::Address;
 use super::super::gateway_wire::{
-    AdmittedView, CONVERSATION, Conversation, DenialProblem, HANDLE, SAW, STREAM, TICKET, to_header,
+    AdmittedView, CONVERSATION, Conversation, DenialProblem, HANDLE, LOG_SIZE, SAW, STREAM, TICKET, to_header,
 };
 use super::super::stream_wire::Handle;
+use super::memory::ToAsk;
 use crate::plane::{AuditEntry, CallerBearer, Denial};
 
 /// Most bytes of an answer that is no stream.
@@ -18,8 +18,8 @@ pub(super) const ANSWER_BYTES_MAX: usize = 32 << 20;
 pub(super) struct Named {
     pub(super) stream: Option<Handle>,
     pub(super) handle: Option<Handle>,
-    /// A place in the log, of which the answer shall say what is there.
-    pub(super) saw: Option<Seq>,
+    /// What the answer shall say of the log.
+    pub(super) log: ToAsk,
 }
 
 /// What came of opening a stream.
@@ -85,8 +85,10 @@ impl Asker {
                 request = request.header(name, value);
             }
         }
-        if let Some(Seq(saw)) = named.saw {
-            request = request.header(SAW, saw);
+        for (name, value) in [(SAW, named.log.saw.map(|saw| saw.seq.0)), (LOG_SIZE, named.log.size)] {
+            if let Some(value) = value {
+                request = request.header(name, value);
+            }
         }
         let response = request.send().await.map_err(|error| unavailable(&error))?;
         let response = allowed(response).await?;

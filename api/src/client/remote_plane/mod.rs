@@ -31,12 +31,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Address, ClientError, http_client};
+use crate::cut::Why;
 use crate::lease::Boottime;
 use crate::plane::{Admission, AuditEntry, AuditFailed, CallerBearer, Denial, Plane, WatchFigures};
 use crate::upstream::{SessionKey, Sessions};
 use ask::Asker;
 use figures::Figures;
-use memory::LogMemory;
+use memory::{LogMemory, OtherLog};
 use sessions::{RemoteSession, RemoteSessions};
 use spool::Spool;
 use views::Views;
@@ -131,7 +132,7 @@ impl RemotePlane {
     /// Ends the stream, cuts everybody who was admitted, and waits for the tasks.
     pub async fn shutdown(&self) {
         self.shared.stop.cancel();
-        self.shared.views.lock().end_all();
+        self.shared.views.lock().end_all(&Why::stopped());
         self.shared.conversations.lock().clear();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
@@ -159,15 +160,28 @@ impl Shared {
         tokio::time::timeout(ASK_LIMIT, asked).await.map_err(late)?
     }
 
+    /// The log is not the one that was seen: nobody is served by what it says.
+    fn distrust(&self, other: &OtherLog) -> Denial {
+        let denial = Denial::Unavailable(other.to_string());
+        self.views.lock().end_all(&Why::denied(&denial, Seq(0)));
+        denial
+    }
+
     async fn ask_once(self: &Arc<Self>, bearer: &CallerBearer, project: &str) -> Result<Option<Admission>, Denial> {
+        if let Some(other) = self.memory.refused() {
+            return Err(self.distrust(&other));
+        }
         let pair = (bearer.digest(), project.to_owned());
         let (stream, handle) = self.views.lock().known(&pair);
-        let saw = self.memory.unconfirmed();
+        let log = self.memory.to_ask();
         // The lease counts from here: before the question is sent.
         let asked = Boottime::now();
-        match self.ask.view(bearer, project, ask::Named { stream, handle, saw: saw.map(|saw| saw.seq) }).await {
+        match self.ask.view(bearer, project, ask::Named { stream, handle, log }).await {
             Ok(told) => {
-                self.memory.check(saw, told.log).map_err(|other| Denial::Unavailable(other.to_string()))?;
+                self.memory.check(log.saw, told.log).map_err(|other| self.distrust(&other))?;
+                if log.size.is_some() {
+                    self.memory.judge(told.shown.as_ref()).map_err(|other| self.distrust(&other))?;
+                }
                 self.saw(told.seq);
                 self.keep_ticket(pair.clone(), &told.ticket);
                 let admission = self.views.lock().install(pair, asked, stream, told);

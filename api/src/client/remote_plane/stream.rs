@@ -12,6 +12,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::Shared;
 use super::ask::Opening;
+use super::memory::OtherLog;
 use crate::client::stream_wire::{Anchor, Handle, Holding, Lines, News, Said, Told, line};
 use crate::cut::Cut;
 use crate::lease::{Boottime, PING_MS};
@@ -96,10 +97,14 @@ async fn one(shared: &Arc<Shared>, resync: bool) -> Over {
     let body = futures::stream::unfold(lines, |mut lines| async move {
         Some((Ok::<_, std::convert::Infallible>(lines.recv().await?), lines))
     });
+    if let Some(other) = shared.memory.refused() {
+        let _ = shared.distrust(&other);
+        return Over::Broke;
+    }
     let holds = shared.views.lock().holdings();
-    let saw = shared.memory.saw();
+    let (saw, log_size) = (shared.memory.saw(), shared.memory.size());
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    let open = Said::Open { version, holds: holds.clone(), saw, resync };
+    let open = Said::Open { version, holds: holds.clone(), saw, log_size, resync };
     if send.try_send(Bytes::from(line(&open))).is_err() {
         return Over::Broke;
     }
@@ -167,7 +172,7 @@ impl Conversation {
                     shared.figures.done();
                     self.say(&Said::Done { n, cut })
                 }
-                _ = ticks.tick() => Boottime::now().since(heard) < SILENCE && self.send_ping(),
+                _ = ticks.tick() => Boottime::now().since(heard) < SILENCE && self.send_ping() && self.look(),
                 () = shared.changed.notified(), if self.heard > 0 => self.say_changes(),
             };
             if !goes_on {
@@ -187,6 +192,12 @@ impl Conversation {
         self.say(&Said::Ping { ping: self.ping, lapsed: self.shared.figures.take_lapsed() })
     }
 
+    /// Now and then the log is looked at, when it has grown.
+    fn look(&self) -> bool {
+        let due = if self.heard > 0 { self.shared.memory.look_due() } else { None };
+        due.is_none_or(|log_size| self.say(&Said::Look { log_size }))
+    }
+
     fn say_changes(&self) -> bool {
         let (holds, handles) = self.shared.views.lock().take_unsaid();
         let held = holds.is_empty() || self.say(&Said::Hold { holds });
@@ -201,15 +212,21 @@ impl Conversation {
         self.heard = told.n;
         self.shared.saw(told.seq);
         let cuts = match told.what {
-            News::Opened { stream, void, log } => {
-                self.shared.memory.check(self.saw, log).map_err(|_| Over::Broke)?;
+            News::Opened { stream, void, log, shown } => {
+                let memory = &self.shared.memory;
+                let same = memory.check(self.saw, log).and_then(|()| memory.judge(shown.as_ref()));
+                self.believe(same)?;
                 let cuts = self.shared.views.lock().opened(stream, &self.holds, &void);
                 self.shared.changed.notify_one();
                 cuts
             }
             News::Pong { ping, log } => {
                 self.ponged(ping, told.seq);
-                self.shared.memory.see(log);
+                self.believe(self.shared.memory.see(log))?;
+                Vec::new()
+            }
+            News::Log { shown } => {
+                self.believe(self.shared.memory.judge(shown.as_ref()))?;
                 Vec::new()
             }
             News::Held { handles, void } => self.shared.views.lock().held(&handles, &void),
@@ -223,6 +240,14 @@ impl Conversation {
         };
         drop(cuts);
         Ok(())
+    }
+
+    /// Goes on, unless the log is not the one that was seen.
+    fn believe(&self, same: Result<(), OtherLog>) -> Result<(), Over> {
+        same.map_err(|other| {
+            let _ = self.shared.distrust(&other);
+            Over::Broke
+        })
     }
 
     fn ponged(&mut self, ping: u64, seq: mcpctl_core::ids::Seq) {

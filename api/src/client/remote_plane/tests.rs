@@ -1,6 +1,7 @@
 //! The remote plane against a control plane behind HTTP.
 #![cfg(feature = "server")]
 
+mod logs;
 mod spooled;
 mod strict;
 
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::RemotePlane;
 use crate::plane::{AuditEntry, CallerBearer, Denial, Plane as _};
 use crate::server::audit::AuditQuery;
+use crate::server::evidence::Evidence;
 use crate::server::revocation::{ForStreams, stream_routes};
 use crate::server::testing::{ADMIN, MEMBER, Tried};
 use crate::server::watch::{ForGateways, routes};
@@ -32,6 +34,8 @@ struct Apart {
     address: crate::client::Address,
     stop: CancellationToken,
     served: parking_lot::Mutex<Served>,
+    evidence: Arc<Evidence>,
+    _folder: tempfile::TempDir,
 }
 
 /// What answers at the address, while anything does.
@@ -58,16 +62,24 @@ impl Apart {
 
     async fn of(tried: Tried) -> Self {
         let stop = CancellationToken::new();
-        let (hub, log) = (tried.hub.clone(), tried.log.clone());
-        let parts = ForGateways::new(tried.plane.clone(), hub.clone(), log.clone(), stop.clone());
-        let streams = ForStreams { hub: hub.clone(), log, stop: stop.clone() };
+        let hub = tried.hub.clone();
         tokio::spawn(hub.clone().keep(stop.clone()));
         tokio::spawn(tried.plane.clone().follow(hub, stop.clone()));
-        let routes = routes::<()>(parts).merge(stream_routes(streams));
+        let folder = tempfile::tempdir().unwrap();
+        let evidence = Arc::new(Evidence::open(folder.path(), None, tried.log.clone()).unwrap());
+        let routes = Self::routes(&tried, &evidence, &stop);
         let served = Served::start(([127, 0, 0, 1], 0).into(), routes, &stop).await;
         let address: crate::client::Address = format!("http://{}", served.at).parse().unwrap();
         let remote = RemotePlane::connect(address.clone()).unwrap();
-        Self { tried, remote, address, stop, served: parking_lot::Mutex::new(served) }
+        Self { tried, remote, address, stop, served: parking_lot::Mutex::new(served), evidence, _folder: folder }
+    }
+
+    /// What a control plane serves that shows this evidence of its log.
+    fn routes(tried: &Tried, evidence: &Arc<Evidence>, stop: &CancellationToken) -> axum::Router {
+        let (hub, log, evidence) = (tried.hub.clone(), tried.log.clone(), evidence.clone());
+        let shown = (log.clone(), evidence.clone());
+        let parts = ForGateways::new(tried.plane.clone(), hub.clone(), shown, stop.clone());
+        routes::<()>(parts).merge(stream_routes(ForStreams { hub, log, evidence, stop: stop.clone() }))
     }
 
     /// Nobody answers at its address any more; it goes on.

@@ -265,9 +265,9 @@ impl Views {
     }
 
     /// Ends everything.
-    pub(super) fn end_all(&mut self) {
+    pub(super) fn end_all(&mut self, why: &Why) {
         let pairs: Vec<Pair> = self.seen.keys().cloned().collect();
-        pairs.iter().for_each(|pair| drop(self.forget(pair, Why::stopped())));
+        pairs.iter().for_each(|pair| drop(self.forget(pair, why.clone())));
     }
 }
 

@@ -3,13 +3,14 @@
 //! What is to be done is written down first, durably, and crossed out last: an erasure that was killed is finished by the
 //! next start. It is recorded as an entry, which names the subject by its uid alone.
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write as _};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
 
 use mcpctl_core::access::Asked;
 use mcpctl_core::actor::{Actor, ActorKind};
 use mcpctl_core::ids::{Digest, Seq, Uid};
+use mcpctl_core::log::disk::{Disk, put_whole};
 use mcpctl_core::log::{JournalReader, LogError};
 use mcpctl_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -172,7 +173,7 @@ impl AuditLog {
     /// When the log can't be read or written. What was begun is finished by the next start then.
     pub(in crate::server) fn erase(&self, erasure: &Erasure) -> Result<Erased, LogError> {
         let _one = self.erasing();
-        write_down(self.dir(), erasure)?;
+        write_down(self.disk(), self.dir(), erasure)?;
         self.finish(erasure)
     }
 
@@ -199,6 +200,7 @@ impl AuditLog {
     fn finish(&self, erasure: &Erasure) -> Result<Erased, LogError> {
         // From here on all that is there is in whole segments.
         self.roll()?;
+        self.discard_seals()?;
         let reader = self.reader();
         let plan = plan(&reader, &erasure.subject)?;
         for first in plan.segments.keys() {
@@ -213,8 +215,8 @@ impl AuditLog {
         let erased = Erased { entries: plan.positions.len() as u64, ..told(&plan) };
         let position =
             self.append(entry(erasure, &erased)).map_err(|error| LogError::Broken { why: error.to_string() })?;
-        self.sync();
-        cross_out(self.dir())?;
+        self.sync_up_to(position)?;
+        cross_out(self.disk(), self.dir())?;
         Ok(Erased { position: Some(position), ..erased })
     }
 }
@@ -248,27 +250,15 @@ fn entry(erasure: &Erasure, erased: &Erased) -> AuditEntry {
     }
 }
 
-fn write_down(dir: &Path, erasure: &Erasure) -> Result<(), LogError> {
+fn write_down(disk: &dyn Disk, dir: &Path, erasure: &Erasure) -> Result<(), LogError> {
     let path = dir.join(PENDING);
     let failed = |source| LogError::Io { action: "write", path: path.clone(), source };
     let bytes = serde_json::to_vec(erasure).map_err(|error| failed(error.into()))?;
-    let draft = path.with_extension("new");
-    let written = File::create(&draft).and_then(|mut file| {
-        file.write_all(&bytes)?;
-        file.sync_all()
-    });
-    written.and_then(|()| fs::rename(&draft, &path)).and_then(|()| sync_dir(dir)).map_err(failed)
+    put_whole(disk, &path, &path.with_extension("new"), &bytes).map_err(failed)
 }
 
-fn cross_out(dir: &Path) -> Result<(), LogError> {
-    let path: PathBuf = dir.join(PENDING);
-    fs::remove_file(&path).and_then(|()| sync_dir(dir)).map_err(|source| LogError::Io {
-        action: "remove",
-        path,
-        source,
-    })
-}
-
-fn sync_dir(dir: &Path) -> std::io::Result<()> {
-    File::open(dir)?.sync_all()
+fn cross_out(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
+    let path = dir.join(PENDING);
+    let crossed_out = disk.remove(&path).and_then(|()| disk.sync_dir(dir));
+    crossed_out.map_err(|source| LogError::Io { action: "remove", path, source })
 }

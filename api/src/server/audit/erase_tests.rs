@@ -83,7 +83,8 @@ fn stands_in(dir: &std::path::Path, text: &str) -> bool {
         if path.is_dir() {
             return stands_in(&path, text);
         }
-        let bytes = std::fs::read(path).unwrap().to_ascii_lowercase();
+        // What a thread of the log writes beside may have got its name meanwhile.
+        let bytes = std::fs::read(path).unwrap_or_default().to_ascii_lowercase();
         memchr::memmem::find_iter(&bytes, text).any(|at| at == 0 || !bytes[at - 1].is_ascii_alphabetic())
     })
 }

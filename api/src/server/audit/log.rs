@@ -22,6 +22,7 @@ use super::index::{Index, IndexFigures, SHARD};
 use super::query::{AuditQuery, Look};
 use super::record::encode;
 use super::redact::Redactor;
+use super::seals::Seals;
 use super::text::clip;
 use super::ticket::Tickets;
 use crate::causes::causes;
@@ -79,6 +80,7 @@ struct Shared {
     to_index: AtomicBool,
     looked: AtomicU64,
     newest: watch::Sender<Seq>,
+    seals: Seals,
     redactor: Redactor,
     erasing: Mutex<()>,
     #[cfg(test)]
@@ -140,7 +142,8 @@ impl AuditLog {
         disk: &'static dyn Disk,
         shard: u32,
     ) -> Result<Self, LogError> {
-        let journal = Journal::open_on(dir, options, disk, &mut |_| Ok(()))?;
+        let seals = Seals::new(dir, blake3::derive_key("mcpctl audit seals 1", &key), disk);
+        let journal = Journal::open_sealed_on(dir, options, disk, &seals.read())?;
         let durable = journal.reader().durable();
         let index = Index::new(&dir.join("index"), blake3::derive_key("mcpctl audit index 1", &key), shard);
         index.load(&journal.reader())?;
@@ -164,6 +167,7 @@ impl AuditLog {
             to_index: AtomicBool::new(true),
             looked: AtomicU64::new(0),
             newest,
+            seals,
             redactor: Redactor::default(),
             erasing: Mutex::new(()),
             #[cfg(test)]
@@ -220,6 +224,16 @@ impl AuditLog {
         self.shared.sync();
     }
 
+    /// Makes an entry durable, or says that it is not.
+    pub(super) fn sync_up_to(&self, position: Seq) -> Result<(), LogError> {
+        self.sync();
+        let desk = self.shared.desk.lock();
+        if desk.reader.durable() >= position {
+            return Ok(());
+        }
+        Err(LogError::Broken { why: format!("the entry at position {position} is not durable: {}", desk.why) })
+    }
+
     /// To be told how far the log is durable.
     pub(in crate::server) fn follow(&self) -> watch::Receiver<Seq> {
         self.shared.synced.subscribe()
@@ -247,6 +261,22 @@ impl AuditLog {
 
     pub(super) fn dir(&self) -> &Path {
         &self.shared.dir
+    }
+
+    /// Where it writes.
+    pub(super) fn disk(&self) -> &'static dyn Disk {
+        self.shared.disk
+    }
+
+    /// What is known of whole segments is so no more: they are about to be written anew.
+    pub(super) fn discard_seals(&self) -> Result<(), LogError> {
+        self.shared.seals.discard()
+    }
+
+    #[cfg(test)]
+    pub(super) fn seal_for_tests(&self) {
+        let _one = self.erasing();
+        self.shared.seals.bring_level(&|| true).unwrap();
     }
 
     /// Held by whoever changes what was written: one at a time.

@@ -14,6 +14,8 @@ mod log;
 #[cfg(test)]
 mod log_tests;
 pub(in crate::server) mod pin;
+#[cfg(test)]
+mod power_tests;
 mod query;
 #[cfg(test)]
 mod query_tests;
@@ -25,6 +27,9 @@ mod retention;
 #[cfg(test)]
 mod retention_tests;
 mod route;
+mod seals;
+#[cfg(test)]
+mod seals_tests;
 mod sessions;
 #[cfg(test)]
 mod sessions_tests;

@@ -85,8 +85,8 @@ impl AuditLog {
             ..AuditEntry::default()
         };
         // Said before it is done: a crash in between leaves entries that the next look drops.
-        self.append(entry).map_err(|error| LogError::Broken { why: error.to_string() })?;
-        self.sync();
+        let said = self.append(entry).map_err(|error| LogError::Broken { why: error.to_string() })?;
+        self.sync_up_to(said)?;
         let kept = reader.drop_before(kept)?;
         self.index_forget(kept.unwrap_or(Seq(1)));
         Ok(())

@@ -2,12 +2,13 @@
 //!
 //! The next key is durable as `key.next` before the first file is touched, and becomes `key` after the last. A rotation that was
 //! killed or cut off by a power cut is finished by the next open: each file opens with one of the two keys, whatever came of it.
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use mcpctl_core::log::disk::{Disk, RealDisk};
 use zeroize::Zeroizing;
 
-use super::sealed_store::{KEY_BYTES, SealError, SealedFile, io, read_key, write_new};
+use super::sealed_store::{KEY_BYTES, SealError, SealedFile, io, key_file, read_key, write_new};
 use crate::server::clock;
 
 /// Name of the next key while a rotation is going on.
@@ -18,30 +19,37 @@ const NEXT: &str = "key.next";
 /// # Errors
 /// When a file can't be read or written, or opens with neither key: then the old key stays in force.
 pub fn rotate(data: &Path) -> Result<usize, SealError> {
+    rotate_on(data, &RealDisk)
+}
+
+/// The same on a disk that may fail, in tests.
+pub(super) fn rotate_on(data: &Path, disk: &dyn Disk) -> Result<usize, SealError> {
     let next = data.join(NEXT);
     if !next.exists() {
-        write_new(&next, &*Zeroizing::new(clock::random::<KEY_BYTES>()))?;
+        write_new(disk, &next, &key_file(&Zeroizing::new(clock::random::<KEY_BYTES>())))?;
     }
-    finish(data)
+    finish(data, disk)
 }
 
 /// Finishes a rotation, if one was begun.
-pub(super) fn finish(data: &Path) -> Result<usize, SealError> {
+pub(super) fn finish(data: &Path, disk: &dyn Disk) -> Result<usize, SealError> {
     let (path, next_path, dir) = (data.join("key"), data.join(NEXT), data.join("sealed"));
     if !next_path.exists() {
         return Ok(0);
     }
     let (key, next) = (read_key(&path)?, read_key(&next_path)?);
+    // Before anything is under it: an earlier run may have been stopped before its name was durable.
+    disk.sync_dir(data).map_err(io("sync", data))?;
     let mut wrapped = 0;
     for path in files(&dir)? {
-        wrapped += usize::from(rewrap(&path, &key, &next)?);
+        wrapped += usize::from(rewrap(disk, &path, &key, &next)?);
     }
     if dir.is_dir() {
-        File::open(&dir).and_then(|dir| dir.sync_all()).map_err(io("sync", &dir))?;
+        disk.sync_dir(&dir).map_err(io("sync", &dir))?;
     }
     // From here on the old key opens nothing.
-    fs::rename(&next_path, &path).map_err(io("rename", &next_path))?;
-    File::open(data).and_then(|data| data.sync_all()).map_err(io("sync", data))?;
+    disk.rename(&next_path, &path).map_err(io("rename", &next_path))?;
+    disk.sync_dir(data).map_err(io("sync", data))?;
     Ok(wrapped)
 }
 
@@ -63,7 +71,7 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>, SealError> {
 }
 
 /// Whether the file was still under the old key.
-fn rewrap(path: &Path, key: &[u8; KEY_BYTES], next: &[u8; KEY_BYTES]) -> Result<bool, SealError> {
+fn rewrap(disk: &dyn Disk, path: &Path, key: &[u8; KEY_BYTES], next: &[u8; KEY_BYTES]) -> Result<bool, SealError> {
     let bytes = fs::read(path).map_err(io("read", path))?;
     let damaged = || SealError::Damaged { path: path.to_owned() };
     let file = SealedFile::read(&bytes).ok_or_else(damaged)?;
@@ -71,7 +79,7 @@ fn rewrap(path: &Path, key: &[u8; KEY_BYTES], next: &[u8; KEY_BYTES]) -> Result<
         return Ok(false);
     }
     let version_key = file.version_key(key).ok_or_else(damaged)?;
-    write_new(path, &file.wrapped_under(next, &version_key))?;
+    write_new(disk, path, &file.wrapped_under(next, &version_key))?;
     Ok(true)
 }
 
@@ -109,10 +117,10 @@ mod tests {
             let data = tempfile::tempdir().unwrap();
             let store = SealedStore::open(data.path()).unwrap();
             let sealed: Vec<_> = (0..4u8).map(|n| store.seal(Purpose::Secret, &[n]).unwrap()).collect();
-            write_new(&data.path().join(NEXT), &[9; KEY_BYTES]).unwrap();
+            write_new(&RealDisk, &data.path().join(NEXT), &[9; KEY_BYTES]).unwrap();
             let key = read_key(&data.path().join("key")).unwrap();
             for path in files(&data.path().join("sealed")).unwrap().iter().take(done) {
-                assert!(rewrap(path, &key, &[9; KEY_BYTES]).unwrap());
+                assert!(rewrap(&RealDisk, path, &key, &[9; KEY_BYTES]).unwrap());
             }
             let store = SealedStore::open(data.path()).unwrap();
             assert!(!data.path().join(NEXT).exists());

@@ -5,14 +5,15 @@
 //! was changed or exchanged is noticed, and the key can be wrapped anew (`key_rotation.rs`). The file is durable before the
 //! event that speaks of it. Files of the first form have the wrapped key in front and inside the commitment: when such a key
 //! is wrapped anew, it stands in front of the whole old file.
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use mcpctl_core::ids::Digest;
+use mcpctl_core::log::disk::{Disk, RealDisk, put_whole};
 use zeroize::Zeroizing;
 
 use crate::server::clock;
@@ -20,6 +21,8 @@ use crate::server::clock;
 const NONCE_BYTES: usize = 24;
 pub(super) const KEY_BYTES: usize = 32;
 const TAG_BYTES: usize = 16;
+/// Bytes of the check behind a key.
+const CHECK_BYTES: usize = 8;
 const WRAPPED_BYTES: usize = NONCE_BYTES + KEY_BYTES + TAG_BYTES;
 const MAGIC: &[u8; 8] = b"mcpseal2";
 /// Of the first form, and of one of those whose key was wrapped anew.
@@ -71,6 +74,7 @@ pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Erro
 pub struct SealedStore {
     dir: PathBuf,
     key: Zeroizing<[u8; KEY_BYTES]>,
+    disk: &'static dyn Disk,
 }
 
 impl SealedStore {
@@ -79,20 +83,27 @@ impl SealedStore {
     /// # Errors
     /// When the key file is readable by others, damaged, or missing while sealed values exist.
     pub fn open(data: &Path) -> Result<Self, SealError> {
+        Self::open_on(data, &RealDisk)
+    }
+
+    /// The same on a disk that may fail, in tests.
+    pub(in crate::server) fn open_on(data: &Path, disk: &'static dyn Disk) -> Result<Self, SealError> {
         let (dir, key_path) = (data.join("sealed"), data.join("key"));
         if key_path.exists() {
-            super::key_rotation::finish(data)?;
+            super::key_rotation::finish(data, disk)?;
         }
         let has_values = fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some());
         if !key_path.exists() {
             if has_values {
                 return Err(SealError::KeyDamaged { path: key_path });
             }
-            write_new(&key_path, &clock::random::<KEY_BYTES>())?;
+            write_new(disk, &key_path, &key_file(&Zeroizing::new(clock::random::<KEY_BYTES>())))?;
         }
-        fs::create_dir_all(&dir).map_err(io("create", &dir))?;
+        disk.create_dir(&dir).map_err(io("create", &dir))?;
+        // A value in a folder that a power cut takes away was never kept.
+        disk.sync_dir(data).map_err(io("sync", data))?;
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).map_err(io("protect", &dir))?;
-        Ok(Self { dir, key: read_key(&key_path)? })
+        Ok(Self { dir, key: read_key(&key_path)?, disk })
     }
 
     /// A key for one purpose, derived from the key file's.
@@ -111,7 +122,7 @@ impl SealedStore {
         let committed = [&MAGIC[..], &encrypt(&version_key, value, purpose.bound())].concat();
         let commitment = Digest::sha256(&committed);
         let file = SealedFile { committed: &committed, wrapped: &[], form: Form::Second };
-        write_new(&self.path(&commitment), &file.wrapped_under(&self.key, &version_key))?;
+        write_new(self.disk, &self.path(&commitment), &file.wrapped_under(&self.key, &version_key))?;
         Ok(commitment)
     }
 
@@ -133,13 +144,24 @@ impl SealedStore {
         decrypt(&key, parts.sealed(), purpose.bound()).ok_or_else(damaged)
     }
 
+    /// Checks that a value is there, is the one that the log committed to, and opens.
+    ///
+    /// # Errors
+    /// As for [`SealedStore::unseal`].
+    pub fn check(&self, commitment: &Digest) -> Result<(), SealError> {
+        match self.unseal(Purpose::Secret, commitment) {
+            Err(SealError::Damaged { .. }) => self.unseal(Purpose::Password, commitment).map(drop),
+            other => other.map(drop),
+        }
+    }
+
     /// Shreds a value: without its file there is no key, and without the key no value.
     ///
     /// # Errors
     /// When the file can't be removed.
     pub fn shred(&self, commitment: &Digest) -> Result<(), SealError> {
         let path = self.path(commitment);
-        match fs::remove_file(&path) {
+        match self.disk.remove(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io("remove", &path)(error)),
             _ => Ok(()),
         }
@@ -155,7 +177,7 @@ impl SealedStore {
             let entry = entry.map_err(io("read", &self.dir))?;
             let known = entry.file_name().to_string_lossy().parse().is_ok_and(|digest| live.contains(&digest));
             if !known {
-                fs::remove_file(entry.path()).map_err(io("remove", &entry.path()))?;
+                self.disk.remove(&entry.path()).map_err(io("remove", &entry.path()))?;
                 shredded += 1;
             }
         }
@@ -264,23 +286,9 @@ fn decrypt(key: &[u8; KEY_BYTES], sealed: &[u8], bound: &[u8]) -> Option<Zeroizi
 }
 
 /// Writes a file that only its owner reads, as a whole and durably: temporary name, sync, rename, sync of the folder.
-pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), SealError> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(dir).map_err(io("create", dir))?;
+pub(super) fn write_new(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), SealError> {
     let temporary = path.with_extension(format!("{:016x}.tmp", u64::from_be_bytes(clock::random())));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)
-        .map_err(io("create", &temporary))?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    if let Err(error) = written {
-        let _ = fs::remove_file(&temporary);
-        return Err(io("write", &temporary)(error));
-    }
-    fs::rename(&temporary, path).map_err(io("rename", path))?;
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(io("sync", dir))
+    put_whole(disk, path, &temporary, bytes).map_err(io("write", path))
 }
 
 pub(super) fn read_key(path: &Path) -> Result<Zeroizing<[u8; KEY_BYTES]>, SealError> {
@@ -291,10 +299,29 @@ pub(super) fn read_key(path: &Path) -> Result<Zeroizing<[u8; KEY_BYTES]>, SealEr
     }
     let mut bytes = Zeroizing::new(Vec::new());
     file.read_to_end(&mut bytes).map_err(io("read", path))?;
-    let key: [u8; KEY_BYTES] =
-        bytes.as_slice().try_into().map_err(|_| SealError::KeyDamaged { path: path.to_owned() })?;
-    Ok(Zeroizing::new(key))
+    let damaged = || SealError::KeyDamaged { path: path.to_owned() };
+    let (key, check) = bytes.split_first_chunk::<KEY_BYTES>().ok_or_else(damaged)?;
+    // The first form had no check.
+    if !check.is_empty() && check != check_of(key) {
+        return Err(damaged());
+    }
+    Ok(Zeroizing::new(*key))
 }
+
+/// A key file: the key, and a check of it. A changed bit would make it another key, under which nothing opens and new
+/// values would be sealed.
+pub(super) fn key_file(key: &[u8; KEY_BYTES]) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new([&key[..], &check_of(key)].concat())
+}
+
+fn check_of(key: &[u8; KEY_BYTES]) -> [u8; CHECK_BYTES] {
+    let derived = blake3::derive_key("mcpctl check of the key file 1", key);
+    std::array::from_fn(|at| derived[at])
+}
+
+#[cfg(test)]
+#[path = "sealed_power_tests.rs"]
+mod power_tests;
 
 #[cfg(test)]
 mod tests {
@@ -330,6 +357,23 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_which_a_bit_flipped_is_named_and_one_of_the_first_form_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let commitment = SealedStore::open(dir.path()).unwrap().seal(Purpose::Secret, b"x").unwrap();
+        let path = dir.path().join("key");
+        let whole = fs::read(&path).unwrap();
+        for index in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[index] ^= 1;
+            fs::write(&path, &flipped).unwrap();
+            assert!(matches!(SealedStore::open(dir.path()), Err(SealError::KeyDamaged { .. })), "byte {index}");
+        }
+        fs::write(&path, &whole[..KEY_BYTES]).unwrap();
+        SealedStore::open(dir.path()).unwrap().check(&commitment).unwrap();
+        assert!(SealedStore::open(dir.path()).unwrap().check(&Digest::sha256(b"another")).is_err());
+    }
+
+    #[test]
     fn a_lost_key_is_not_replaced_while_values_exist() {
         let dir = tempfile::tempdir().unwrap();
         let store = SealedStore::open(dir.path()).unwrap();
@@ -359,7 +403,7 @@ mod tests {
         let file =
             [&MAGIC_V1[..], &encrypt(&store.key, &version_key, bound), &encrypt(&version_key, b"old", bound)].concat();
         let commitment = Digest::sha256(&file);
-        write_new(&store.path(&commitment), &file).unwrap();
+        write_new(&RealDisk, &store.path(&commitment), &file).unwrap();
         assert_eq!(&**store.unseal(Purpose::Password, &commitment).unwrap(), b"old");
         assert!(store.unseal(Purpose::Secret, &commitment).is_err());
         for _ in 0..2 {

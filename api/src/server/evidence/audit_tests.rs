@@ -63,9 +63,14 @@ impl AuditHouse {
         self.audit().sync();
     }
 
+    /// An entry as it is stored.
+    pub(super) fn record(&self, position: u64) -> Vec<u8> {
+        self.audit().reader().read(Seq(position)).unwrap().unwrap()
+    }
+
     fn evidence(&self) -> Result<Evidence, EvidenceError> {
         let config = key::open(&self.path(), LogName::Config, None)?;
-        Evidence::open_audit(&self.path(), config.key(), self.audit().clone())
+        Evidence::open_audit(&self.path(), config.key(), self.audit().clone(), None)
     }
 
     /// The evidence, level with the log, and on disk.
@@ -334,4 +339,27 @@ impl AuditHouse {
         let bytes = self.audit().reader().read(Seq(position)).unwrap().unwrap();
         crate::server::audit::decode(&bytes).unwrap()
     }
+}
+
+/// Whoever takes away what was signed too would have to change the log of events as well.
+#[test]
+fn an_audit_log_that_lacks_what_an_event_speaks_of_is_refused_and_another_is_an_alarm() {
+    let house = AuditHouse::with(300);
+    let anchor = house.level().anchor().unwrap();
+    assert_eq!(anchor.size, 300);
+    house.append(20);
+    let config = key::open(&house.path(), LogName::Config, None).unwrap();
+    let open = |house: &AuditHouse, anchored| {
+        Evidence::open_audit(&house.path(), config.key(), house.audit().clone(), Some((Seq(7), anchored)))
+    };
+    let evidence = open(&house, anchor).unwrap();
+    evidence.catch_up(320).unwrap();
+    std::fs::remove_dir_all(house.path().join("tlog/audit")).unwrap();
+    let more = AuditAnchor { size: 321, ..anchor };
+    assert!(matches!(open(&house, more), Err(EvidenceError::Anchored { seq: Seq(7), size: 321, .. })));
+    // As many entries, and others: no checkpoint says so any more.
+    let other = AuditAnchor { root: Digest::blake3(b"another"), ..anchor };
+    let evidence = open(&house, other).unwrap();
+    assert!(matches!(evidence.catch_up(320), Err(EvidenceError::Anchored { seq: Seq(7), size: 300, .. })));
+    assert!(evidence.alarm().is_some() && evidence.newest().is_none(), "nothing is signed");
 }

@@ -7,7 +7,7 @@ use mcpctl_core::log::durable;
 use mcpctl_tlog::{Resource, TILE_WIDTH, Tree};
 
 use super::folder::Folder;
-use super::offline::{Look, OfflineError, each_audit_record, log_folder, signer};
+use super::offline::{Look, OfflineError, each_audit_record, each_state_root, log_folder, signer};
 use super::source::Leaf;
 use super::{EvidenceError, LogName};
 use mcpctl_tlog::Leaves as _;
@@ -50,7 +50,9 @@ pub fn export(data: &Path, log: LogName, to: &Path) -> Result<Exported, OfflineE
             out.take(&mut look, record.into());
             Ok(())
         })?,
-        LogName::State => return Err(OfflineError::Derived),
+        LogName::State => {
+            each_state_root(data, &mut |root| out.take(&mut look, Leaf::Bytes(root.to_text().as_bytes())))?;
+        }
     }
     out.edge(&look.tree);
     let (tree, signer) = (look.tree.clone(), signer(data, log)?);

@@ -205,3 +205,67 @@ fn go_and_python_see_that_a_grant_was_in_force_and_that_it_was_not() {
         }
     }
 }
+
+/// The commands that the page in an archive tells a stranger to type, as they stand there. The one that asks the Go module
+/// proxy is the same program with the same module, which Debian packages.
+#[test]
+fn the_commands_of_the_page_in_an_archive_verify_it_as_they_stand_there() {
+    let house = granted();
+    let (events, states) = (house.level(), house.level_state());
+    let audit = AuditHouse::with(9);
+    let calls = audit.level();
+    let bytes = audit.record(5);
+    let AuditRecord::Whole { nonce, details, .. } = AuditRecord::read(&bytes).unwrap() else { panic!("it is whole") };
+    let proved = |evidence: &super::Evidence, seq| evidence.prove(Seq(seq)).unwrap().unwrap();
+    let (event, of_event) = proved(&events, 271);
+    let (call, of_call) = proved(&calls, 5);
+    let archives = [
+        ("event", proof_file::write(&event, "{}", &of_event, events.key(), proof_file::Beside::Nothing)),
+        ("call", proof_file::write(&call, "{}", &of_call, calls.key(), proof_file::Beside::Call { nonce, details })),
+        ("facts", grant_proof(&house, &states, 304)),
+    ];
+    for (what, tar) in archives {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in archive::read(&tar).unwrap() {
+            std::fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        let page = std::fs::read_to_string(folder.path().join("README.md")).unwrap();
+        let typed = page.lines().filter_map(|line| line.strip_prefix("    ")).flat_map(|line| line.split("# or: "));
+        let typed = typed.filter(|line| !line.contains("go get")).filter(|line| {
+            let about = ["call", "facts"].into_iter().find(|about| line.contains(about));
+            about.is_none_or(|about| about == what)
+        });
+        let mut ran = 0;
+        for line in typed {
+            let run = || {
+                let mut shell = Command::new("sh");
+                shell.arg("-c").arg(line).current_dir(folder.path());
+                shell.env("GOCACHE", Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/go-cache")).output().unwrap()
+            };
+            let output = run();
+            assert!(output.status.success(), "{line}: {}", said(&output));
+            if what == "call" && line.contains("openssl") {
+                let header = String::from_utf8_lossy(&call).into_owned();
+                assert!(header.contains(said(&output).trim()), "{line}: {} is not in {header}", said(&output));
+            } else {
+                let entry = folder.path().join("event.record");
+                let at = std::fs::read(&entry).unwrap().len() - 10;
+                flip(&entry, at);
+                assert!(!run().status.success(), "{line}: another entry is believed");
+                flip(&entry, at);
+            }
+            ran += 1;
+        }
+        assert_eq!(
+            ran,
+            if what == "event" {
+                2
+            } else if what == "call" {
+                3
+            } else {
+                4
+            },
+            "{what}"
+        );
+    }
+}

@@ -1,9 +1,10 @@
 //! The signing key of the log: made at the first start, in a file that only its owner reads.
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use mcpctl_core::log::disk::{Disk, RealDisk, put_whole};
 use mcpctl_tlog::{CheckpointError, LogSigner};
 use zeroize::Zeroizing;
 
@@ -53,11 +54,16 @@ pub enum KeyError {
 
 /// Opens the key of a data folder, or makes one.
 pub(super) fn open(data: &Path, log: LogName, origin: Option<&str>) -> Result<LogSigner, KeyError> {
+    open_on(data, log, origin, &RealDisk)
+}
+
+/// The same on a disk that may fail, in tests.
+pub(super) fn open_on(data: &Path, log: LogName, origin: Option<&str>, disk: &dyn Disk) -> Result<LogSigner, KeyError> {
     let path = data.join(log.key_file());
     let io = |source| KeyError::Io { path: path.clone(), source };
     let text = match fs::read_to_string(&path) {
         Ok(text) => Zeroizing::new(text),
-        Err(error) if error.kind() == ErrorKind::NotFound => make(&path, origin)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => make(&path, origin, disk)?,
         Err(error) if error.kind() == ErrorKind::InvalidData => return Err(KeyError::Damaged { path }),
         Err(error) => return Err(io(error)),
     };
@@ -75,16 +81,12 @@ pub(super) fn open(data: &Path, log: LogName, origin: Option<&str>) -> Result<Lo
     }
 }
 
-fn make(path: &Path, origin: Option<&str>) -> Result<Zeroizing<String>, KeyError> {
+fn make(path: &Path, origin: Option<&str>, disk: &dyn Disk) -> Result<Zeroizing<String>, KeyError> {
     let io = |source| KeyError::Io { path: path.to_owned(), source };
     let drawn = format!("mcpctl.log/{:016x}/config", u64::from_be_bytes(clock::random()));
     let secret = Zeroizing::new(clock::random::<32>());
     let text = Zeroizing::new(LogSigner::generate(origin.unwrap_or(&drawn), &secret)?);
-    let draft = path.with_extension("key.new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft).map_err(io)?;
-    writeln!(file, "{}", *text).and_then(|()| file.sync_all()).map_err(io)?;
-    fs::rename(&draft, path).map_err(io)?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
+    let line = Zeroizing::new(format!("{}\n", *text));
+    put_whole(disk, path, &path.with_extension("key.new"), line.as_bytes()).map_err(io)?;
     Ok(text)
 }

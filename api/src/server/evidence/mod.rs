@@ -2,6 +2,7 @@
 //!
 //! It is derived from the journals and never read to decide: brought level in the background after a start, and
 //! within a moment of every commit. See `docs/decisions/0017-evidence-tree.md` and `0019-audit-records.md`.
+mod anchors;
 mod export;
 mod folder;
 mod follow;
@@ -9,17 +10,20 @@ mod key;
 mod log_name;
 mod offline;
 mod routes;
+mod shows;
 mod source;
 mod state_roots;
 pub mod witnesses;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use mcpctl_core::ids::Seq;
+use mcpctl_core::ids::{Digest, Seq};
+use mcpctl_core::log::disk::{Disk, RealDisk};
 use mcpctl_core::log::{LogError, LogReader};
+use mcpctl_core::record::AuditAnchor;
 use mcpctl_tlog::{
     Checkpoint, CheckpointError, HASH_BYTES, Hash, Leaves as _, LogKey, LogSigner, Proof, Resource, TILE_WIDTH, Tree,
     TreeError, bundle,
@@ -28,6 +32,7 @@ use parking_lot::Mutex;
 
 use super::audit::{AuditLog, RecordError};
 use super::published::Published;
+use anchors::Anchors;
 use folder::Folder;
 use source::{Leaf, Source};
 use state_roots::StateRoots;
@@ -54,7 +59,7 @@ pub enum EvidenceError {
     #[error("can't use the files of the evidence tree in {path}")]
     Files {
         /// The folder.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// The system's answer.
         #[source]
         source: std::io::Error,
@@ -69,7 +74,21 @@ pub enum EvidenceError {
         /// Records signed for.
         signed: u64,
         /// The checkpoint.
-        path: std::path::PathBuf,
+        path: PathBuf,
+    },
+    /// The log of events says otherwise.
+    #[error(
+        "the event at seq {seq} says that the audit log had {size} entries, and it {what}: entries were taken away or changed. Nothing was changed: restore the audit log from a copy. If it is lost, write {seq} into {accept} to go on without them"
+    )]
+    Anchored {
+        /// The event.
+        seq: Seq,
+        /// Entries that it says there were.
+        size: u64,
+        /// What is wrong.
+        what: String,
+        /// The file that says up to which event the loss is accepted.
+        accept: PathBuf,
     },
     /// The log can't be read.
     #[error(transparent)]
@@ -113,6 +132,14 @@ pub enum EvidenceError {
     },
 }
 
+impl EvidenceError {
+    /// Whether the log is not the one that was signed, or was damaged: nothing more is signed then.
+    const fn is_alarm(&self) -> bool {
+        let damaged = matches!(self, Self::Log(LogError::Corrupt { .. }) | Self::Entry { .. });
+        damaged || matches!(self, Self::Altered { .. } | Self::LostTile { .. } | Self::Anchored { .. })
+    }
+}
+
 /// A checkpoint, and the note that it stands in.
 #[derive(Clone, Debug)]
 pub struct Signed {
@@ -135,6 +162,8 @@ pub struct Evidence {
     newest: ArcSwapOption<Signed>,
     /// The checkpoint that an earlier run left: the log must go on from there.
     before: Option<Checkpoint>,
+    /// What the log of events says of the audit log: it must go on from there as well.
+    anchors: Anchors,
     alarm: Mutex<Option<String>>,
     kept: Mutex<Option<Instant>>,
 }
@@ -146,15 +175,32 @@ impl Evidence {
     /// # Errors
     /// When the key is exposed or damaged, or the log has fewer records than were signed for.
     pub fn open(data: &Path, origin: Option<&str>, log: Arc<dyn LogReader>) -> Result<Self, EvidenceError> {
-        Self::of(data, LogName::Config, origin, Box::new(log))
+        Self::of(data, LogName::Config, origin, Box::new(log), &RealDisk)
     }
 
     /// Opens the evidence of the audit log, whose origin lies beside that of the config log.
     ///
     /// # Errors
-    /// As for [`Evidence::open`].
-    pub fn open_audit(data: &Path, config: &LogKey, audit: Arc<AuditLog>) -> Result<Self, EvidenceError> {
-        Self::of(data, LogName::Audit, Some(&LogName::Audit.beside(config.origin())), Box::new(audit))
+    /// As for [`Evidence::open`], and when it has fewer entries than the log of events says (`anchored`).
+    pub fn open_audit(
+        data: &Path,
+        config: &LogKey,
+        audit: Arc<AuditLog>,
+        anchored: Option<(Seq, AuditAnchor)>,
+    ) -> Result<Self, EvidenceError> {
+        let origin = LogName::Audit.beside(config.origin());
+        let this = Self::of(data, LogName::Audit, Some(&origin), Box::new(audit), &RealDisk)?;
+        let anchors = Anchors::of(data, anchored);
+        anchors.not_shorter(this.source.head())?;
+        Ok(Self { anchors, ..this })
+    }
+
+    /// Where the log stands, as it was signed last.
+    #[must_use]
+    pub fn anchor(&self) -> Option<AuditAnchor> {
+        let newest = self.newest()?;
+        (newest.checkpoint.size > 0)
+            .then(|| AuditAnchor { size: newest.checkpoint.size, root: Digest(newest.checkpoint.root.0) })
     }
 
     /// Opens the state log: which facts about rights held after each event of the config log.
@@ -168,12 +214,18 @@ impl Evidence {
         published: Published,
     ) -> Result<Self, EvidenceError> {
         let origin = LogName::State.beside(config.origin());
-        Self::of(data, LogName::State, Some(&origin), Box::new(StateRoots::new(log, published)))
+        Self::of(data, LogName::State, Some(&origin), Box::new(StateRoots::new(log, published)), &RealDisk)
     }
 
-    fn of(data: &Path, name: LogName, origin: Option<&str>, source: Box<dyn Source>) -> Result<Self, EvidenceError> {
-        let signer = key::open(data, name, origin)?;
-        let folder = Folder::open(data, name, signer.key())?;
+    fn of(
+        data: &Path,
+        name: LogName,
+        origin: Option<&str>,
+        source: Box<dyn Source>,
+        disk: &'static dyn Disk,
+    ) -> Result<Self, EvidenceError> {
+        let signer = key::open_on(data, name, origin, disk)?;
+        let folder = Folder::open(data, name, signer.key(), disk)?;
         let before = folder.checkpoint(signer.key());
         if let Some(signed) = before.as_ref().filter(|signed| signed.size > source.head()) {
             let (now, path) = (source.head(), folder.checkpoint_path());
@@ -181,7 +233,7 @@ impl Evidence {
         }
         let (tree, newest) = (RwLock::default(), ArcSwapOption::empty());
         let (alarm, kept) = (Mutex::new(None), Mutex::new(None));
-        Ok(Self { name, folder, signer, source, tree, newest, before, alarm, kept })
+        Ok(Self { name, folder, signer, source, tree, newest, before, anchors: Anchors::default(), alarm, kept })
     }
 
     /// Which log it is of.
@@ -226,7 +278,7 @@ impl Evidence {
             }
             grown => grown,
         };
-        if let Err(error @ (EvidenceError::Altered { .. } | EvidenceError::LostTile { .. })) = &grown {
+        if let Some(error) = grown.as_ref().err().filter(|error| error.is_alarm()) {
             self.raise(error);
         }
         grown?;
@@ -279,6 +331,7 @@ impl Evidence {
         {
             return Err(EvidenceError::Altered { signed: signed.size });
         }
+        self.anchors.hold(&tree)?;
         match full {
             Some((n, tile)) => self.folder.put(&tree, n, &tile),
             None => Ok(()),
@@ -324,9 +377,22 @@ impl Evidence {
         self.folder.put_checkpoint(&newest.note)
     }
 
+    /// The evidence of both logs on a disk that may fail.
     #[cfg(test)]
-    pub(super) fn keep_for_tests(&self) {
-        self.keep().expect("the folder of the test can be written");
+    pub(super) fn open_both_on(
+        data: &Path,
+        log: Arc<dyn LogReader>,
+        audit: Arc<AuditLog>,
+        disk: &'static dyn Disk,
+    ) -> Result<[Self; 2], EvidenceError> {
+        let config = Self::of(data, LogName::Config, None, Box::new(log), disk)?;
+        let origin = LogName::Audit.beside(config.key().origin());
+        Ok([config, Self::of(data, LogName::Audit, Some(&origin), Box::new(audit), disk)?])
+    }
+
+    #[cfg(test)]
+    pub(super) fn keep_for_tests(&self) -> Result<(), EvidenceError> {
+        self.keep()
     }
 
     /// A resource of the log, as it is served; `None` when the log has it not.
@@ -470,6 +536,6 @@ mod state_tests;
 mod tests;
 /// What tests elsewhere begin with.
 #[cfg(test)]
-pub(super) mod testing {
-    pub(in crate::server) use super::tests::House;
+pub(crate) mod testing {
+    pub(crate) use super::tests::House;
 }

@@ -6,14 +6,20 @@ use mcpctl_core::ids::{Digest, Seq};
 use mcpctl_core::log::{EventLog as _, LogError, durable, journal};
 use mcpctl_core::world::World as _;
 use mcpctl_projections::State;
-use mcpctl_tlog::{Checkpoint, HASH_BYTES, Hash, Leaves as _, LogKey, LogSigner, Resource, TILE_WIDTH, Tree};
+use mcpctl_tlog::facts::Facts;
+use mcpctl_tlog::state_root::StateRoot;
+use mcpctl_tlog::{Checkpoint, HASH_BYTES, Hash, Leaves as _, LogKey, LogSigner, TILE_WIDTH, Tree};
 
+use super::anchors::Anchors;
 use super::folder::Folder;
 use super::source::Leaf;
+use super::state_roots::step;
 use super::{Evidence, EvidenceError, LogName, key};
 use crate::server::audit::{AuditLog, AuditRecord};
 use crate::server::data_folder::{self, FolderError};
 use crate::server::effects::sealed_store::{SealError, SealedStore};
+use crate::server::prepare;
+use crate::server::published::Published;
 use crate::server::snapshot::{Snapshots, this_program};
 use crate::server::start::open_log;
 
@@ -32,9 +38,6 @@ pub enum OfflineError {
     /// Its key can't be used.
     #[error(transparent)]
     Seal(#[from] SealError),
-    /// The state log is no log on disk.
-    #[error("the state log is made from the config log at each start: verify that one, or this one over HTTP")]
-    Derived,
     /// There is no log.
     #[error("there is no log in {0}: name the data folder of mcpd or mcpctl up")]
     NoLog(PathBuf),
@@ -69,6 +72,9 @@ pub struct Verified {
     /// Audit entries that were dropped by retention: their hashes are kept and belong to the tree.
     #[serde(skip_serializing_if = "is_zero")]
     pub dropped: u64,
+    /// Events that say where the audit log stood, and with which it agrees.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub anchors: u64,
     /// Audit entries whose details were erased.
     #[serde(skip_serializing_if = "is_zero")]
     pub erased: u64,
@@ -83,17 +89,54 @@ const fn is_zero(count: &u64) -> bool {
 }
 
 /// Checks a log of a data folder without changing anything: every record, the chain, the tree against the checkpoint, the
-/// tiles; and, `deep`, that every event folds and that a snapshot says the same, or that the details of every audit entry
-/// are those that its header commits to.
+/// tiles; and, `deep`, that every event folds, that a snapshot says the same and that every sealed value opens, or that the
+/// details of every audit entry are those that its header commits to.
 ///
 /// # Errors
 /// When something that can't be made again is damaged, missing or altered.
 pub fn verify(data: &Path, log: LogName, deep: bool) -> Result<Verified, OfflineError> {
+    data_folder::check(data)?;
     match log {
         LogName::Config => verify_config(data, deep),
         LogName::Audit => verify_audit(data, deep),
-        LogName::State => Err(OfflineError::Derived),
+        LogName::State => verify_state(data, deep),
     }
+}
+
+/// Derives every state root again from the events, and compares the tree over them with tiles and checkpoint.
+fn verify_state(data: &Path, deep: bool) -> Result<Verified, OfflineError> {
+    let mut look = Look::at(data, LogName::State)?;
+    each_state_root(data, &mut |root| look.take(Leaf::Bytes(root.to_text().as_bytes())))?;
+    Ok(Verified { deep, ..look.end()? })
+}
+
+/// The state root after each event of a data folder's log.
+pub(super) fn each_state_root(data: &Path, each: &mut dyn FnMut(&StateRoot)) -> Result<(), OfflineError> {
+    let dir = log_folder(data, LogName::Config)?;
+    let (mut state, mut facts) = (State::default(), Facts::default());
+    durable::verify(&dir, Seq(0), &mut |checked| {
+        let (seq, hash, bytes) = (checked.seq, checked.hash, checked.bytes.to_vec());
+        let folded = state.fold(&checked.record()?, hash).map(drop);
+        folded.map_err(|error| LogError::Index { what: format!("the event at seq {seq} does not fold: {error}") })?;
+        each(&step(&state, &mut facts, &bytes)?);
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// What the log of events says of the audit log, oldest first.
+fn anchors(data: &Path) -> Result<Anchors, OfflineError> {
+    let (dir, mut found) = (data.join("log"), Vec::new());
+    // An audit log by itself, as in a copy for somebody, is judged by its checkpoint alone.
+    if !dir.is_dir() {
+        return Ok(Anchors::default());
+    }
+    durable::verify(&dir, Seq(0), &mut |checked| {
+        let seq = checked.seq;
+        found.extend(checked.record()?.header.audit.map(|anchor| (seq, anchor)));
+        Ok(())
+    })?;
+    Ok(Anchors::of(data, found))
 }
 
 fn verify_config(data: &Path, deep: bool) -> Result<Verified, OfflineError> {
@@ -118,11 +161,16 @@ fn verify_config(data: &Path, deep: bool) -> Result<Verified, OfflineError> {
         }
         Ok(())
     })?;
+    if deep {
+        look.repairable.extend(snapshots.damaged());
+        let sealed = SealedStore::open(data)?;
+        prepare::live_commitments(&state).iter().try_for_each(|commitment| sealed.check(commitment))?;
+    }
     Ok(Verified { head: Some(head), deep, ..look.end()? })
 }
 
 fn verify_audit(data: &Path, deep: bool) -> Result<Verified, OfflineError> {
-    let mut look = Look::at(data, LogName::Audit)?;
+    let mut look = Look { anchors: anchors(data)?, ..Look::at(data, LogName::Audit)? };
     let (mut dropped, mut erased) = (0, 0);
     let mut bad = None;
     each_audit_record(data, &mut |position, record| {
@@ -139,7 +187,10 @@ fn verify_audit(data: &Path, deep: bool) -> Result<Verified, OfflineError> {
     })?;
     match bad {
         Some(bad) => Err(bad.into()),
-        None => Ok(Verified { dropped, erased, deep, ..look.end()? }),
+        None => {
+            let anchors = look.anchors.count();
+            Ok(Verified { dropped, anchors, erased, deep, ..look.end()? })
+        }
     }
 }
 
@@ -167,7 +218,8 @@ pub(super) struct Look {
     before: Option<Checkpoint>,
     pub(super) tree: Tree,
     repairable: Vec<String>,
-    altered: Option<u64>,
+    altered: Option<EvidenceError>,
+    anchors: Anchors,
 }
 
 impl Look {
@@ -175,14 +227,16 @@ impl Look {
         let key = signer(data, log)?.key().clone();
         let folder = Folder::at(data, log);
         let before = folder.checkpoint(&key);
-        Ok(Self { folder, key, before, tree: Tree::default(), repairable: Vec::new(), altered: None })
+        let (repairable, anchors) = (Vec::new(), Anchors::default());
+        Ok(Self { folder, key, before, tree: Tree::default(), repairable, altered: None, anchors })
     }
 
     fn take(&mut self, leaf: Leaf<'_>) {
-        if let Some((n, tile)) = self.push(leaf.hash())
-            && self.folder.full(n).ok().as_ref() != Some(&tile)
-        {
-            self.repairable.push(Resource::Tile { level: 0, n, width: TILE_WIDTH }.to_string());
+        if let Some((n, tile)) = self.push(leaf.hash()) {
+            self.repairable.extend(self.folder.damaged(&self.tree, n, &tile));
+        }
+        if self.before.as_ref().is_some_and(|signed| signed.size == self.tree.size()) {
+            self.repairable.extend(self.folder.damaged_edge(&self.tree));
         }
     }
 
@@ -190,7 +244,10 @@ impl Look {
         let full = self.tree.push(leaf);
         let size = self.tree.size();
         if self.before.as_ref().is_some_and(|signed| signed.size == size && signed.root != self.tree.root()) {
-            self.altered = Some(size);
+            self.altered.get_or_insert(EvidenceError::Altered { signed: size });
+        }
+        if let Err(error) = self.anchors.hold(&self.tree) {
+            self.altered.get_or_insert(error);
         }
         full
     }
@@ -212,10 +269,11 @@ impl Look {
 
     pub(super) fn end(mut self) -> Result<Verified, OfflineError> {
         let records = self.tree.size();
-        if let Some(signed) = self.altered {
-            return Err(EvidenceError::Altered { signed }.into());
+        if let Some(altered) = self.altered {
+            return Err(altered.into());
         }
         shorter(&self.folder, self.before.as_ref(), records)?;
+        self.anchors.not_shorter(records)?;
         if self.before.is_none() && records > 0 {
             self.repairable.push("checkpoint".to_owned());
         }
@@ -227,6 +285,7 @@ impl Look {
             checkpoint: self.before.map(|signed| signed.size),
             repairable: self.repairable,
             dropped: 0,
+            anchors: 0,
             erased: 0,
             deep: false,
         })
@@ -277,7 +336,7 @@ pub fn repair(data: &Path, log: LogName) -> Result<Repaired, OfflineError> {
     let records = match log {
         LogName::Config => repair_config(data, &before)?,
         LogName::Audit => repair_audit(data)?,
-        LogName::State => return Err(OfflineError::Derived),
+        LogName::State => repair_state(data)?,
     };
     Ok(Repaired { repaired: before.repairable, records })
 }
@@ -292,12 +351,18 @@ fn repair_config(data: &Path, before: &Verified) -> Result<u64, OfflineError> {
     level(&Evidence::open(data, None, log.reader())?, state.seq().0)
 }
 
+fn repair_state(data: &Path) -> Result<u64, OfflineError> {
+    let (log, state) = open_log(&data.join("log"), &snapshots(data)?)?;
+    let (head, config) = (state.seq().0, signer(data, LogName::Config)?);
+    level(&Evidence::open_state(data, config.key(), log.reader(), Published::new(state))?, head)
+}
+
 fn repair_audit(data: &Path) -> Result<u64, OfflineError> {
     let key = SealedStore::open(data)?.derive(crate::server::audit::ARGUMENTS_KEY);
     let audit = Arc::new(AuditLog::open(&data.join("audit"), key)?);
     let config = signer(data, LogName::Config)?;
     let head = audit.figures().durable.0;
-    level(&Evidence::open_audit(data, config.key(), audit)?, head)
+    level(&Evidence::open_audit(data, config.key(), audit, None)?, head)
 }
 
 fn level(evidence: &Evidence, head: u64) -> Result<u64, OfflineError> {
@@ -308,9 +373,9 @@ fn level(evidence: &Evidence, head: u64) -> Result<u64, OfflineError> {
 
 pub(super) fn log_folder(data: &Path, log: LogName) -> Result<PathBuf, OfflineError> {
     let folder = data.join(match log {
-        LogName::Config => "log",
+        // State roots follow from the events.
+        LogName::Config | LogName::State => "log",
         LogName::Audit => "audit",
-        LogName::State => return Err(OfflineError::Derived),
     });
     if folder.is_dir() { Ok(folder) } else { Err(OfflineError::NoLog(data.to_owned())) }
 }

@@ -44,7 +44,8 @@ fn facts_at(state: &State, seq: u64) -> Facts {
     tree
 }
 
-fn step(state: &State, tree: &mut Facts, bytes: &[u8]) -> Result<StateRoot, LogError> {
+/// The state root after an event, whose facts are brought into the tree.
+pub(super) fn step(state: &State, tree: &mut Facts, bytes: &[u8]) -> Result<StateRoot, LogError> {
     let record = Record::load(bytes).map_err(|source| LogError::Record { seq: state.seq(), source })?;
     let header = record.header;
     for (fact, value) in state.facts_changed(header.seq, header.object) {

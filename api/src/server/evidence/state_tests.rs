@@ -136,3 +136,32 @@ fn state_roots_that_are_not_those_that_were_signed_are_an_alarm() {
     assert!(matches!(evidence.catch_up(other.state().seq().0), Err(EvidenceError::Altered { signed: 306 })));
     assert!(evidence.alarm().is_some() && evidence.newest().is_none());
 }
+
+#[test]
+fn the_state_log_of_a_data_folder_is_verified_repaired_and_exported_without_anybody_serving_it() {
+    let mut house = granted();
+    let root = house.level_state().head().1;
+    house.close();
+    let data = house.path();
+    let seen = verify(&data, LogName::State, false).unwrap();
+    assert_eq!((seen.records, seen.root, seen.checkpoint), (306, root.to_string(), Some(306)));
+    let tile = data.join("tlog/state/tile/0/000");
+    let mut bad = std::fs::read(&tile).unwrap();
+    bad[77] ^= 1;
+    std::fs::write(&tile, bad).unwrap();
+    assert_eq!(verify(&data, LogName::State, false).unwrap().repairable, ["tile/0/000"]);
+    assert_eq!(repair(&data, LogName::State).unwrap().repaired, ["tile/0/000"]);
+    assert_eq!(verify(&data, LogName::State, false).unwrap().repairable, [] as [String; 0]);
+    let to = tempfile::tempdir().unwrap();
+    assert_eq!(export(&data, LogName::State, to.path()).unwrap().size, 306);
+    let entries = std::fs::read(to.path().join("tile/entries/000")).unwrap();
+    let first = StateRoot::read(bundle::entries(&entries).unwrap()[0]).unwrap();
+    assert_eq!(first.seq, 1);
+    // Other events, and the signature of these: found without tiles.
+    let mut other = House::forged(306);
+    other.close();
+    std::fs::remove_dir_all(data.join("log")).unwrap();
+    std::fs::rename(other.path().join("log"), data.join("log")).unwrap();
+    let altered = verify(&data, LogName::State, false).unwrap_err();
+    assert!(matches!(altered, OfflineError::Evidence(EvidenceError::Altered { signed: 306 })), "{altered}");
+}

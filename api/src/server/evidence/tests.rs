@@ -17,14 +17,14 @@ use crate::server::snapshot::{Snapshots, this_program};
 use crate::server::start::past::Past;
 
 /// A data folder with a log, and the past that it holds.
-pub(in crate::server) struct House {
+pub(crate) struct House {
     data: TempDir,
     past: Past,
     log: Option<DurableLog>,
 }
 
 impl House {
-    pub(in crate::server) fn with(events: u64) -> Self {
+    pub(crate) fn with(events: u64) -> Self {
         let data = tempfile::tempdir().unwrap();
         let log = DurableLog::open(&data.path().join("log"), OpenOptions::default(), &mut |_| Ok(())).unwrap();
         let mut house = Self { data, past: Past::default(), log: Some(log) };
@@ -33,7 +33,7 @@ impl House {
     }
 
     /// Other events than those of [`House::with`].
-    pub(in crate::server) fn forged(events: u64) -> Self {
+    pub(crate) fn forged(events: u64) -> Self {
         let mut house = Self::with(0);
         let first = house.past.apply(Kind::Server, json!({"name": "forged", "command": ["npx"]}));
         house.log.as_mut().unwrap().append(&first).unwrap();
@@ -45,7 +45,7 @@ impl House {
         self.log = Some(DurableLog::open(&self.path().join("log"), OpenOptions::default(), &mut |_| Ok(())).unwrap());
     }
 
-    pub(in crate::server) fn append(&mut self, events: u64) {
+    pub(crate) fn append(&mut self, events: u64) {
         let mut batch = Vec::new();
         for _ in 0..events {
             let event = self.past.state.seq().0;
@@ -83,7 +83,7 @@ impl House {
         evidence
     }
 
-    pub(in crate::server) fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.data.path().to_owned()
     }
 
@@ -92,7 +92,7 @@ impl House {
     }
 
     /// The evidence, level with the log, and on disk.
-    pub(in crate::server) fn level(&self) -> Evidence {
+    pub(crate) fn level(&self) -> Evidence {
         let evidence = self.evidence().unwrap();
         evidence.catch_up(self.past.state.seq().0).unwrap();
         evidence.keep().unwrap();
@@ -106,7 +106,7 @@ impl House {
         evidence
     }
 
-    pub(in crate::server) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.log = None;
     }
 

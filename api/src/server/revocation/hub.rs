@@ -19,7 +19,7 @@ use super::figures::RevocationFigures;
 use super::handles::{Handles, Held};
 use super::reduction::{Fenced, Progress, Reduction, Waited};
 use super::stream_state::Stream;
-use crate::client::stream_wire::{Anchor, Ended, HANDLES_MAX, Handle, Holding, News, Told};
+use crate::client::stream_wire::{Anchor, Ended, HANDLES_MAX, Handle, Holding, News, ShownLog, Told};
 use crate::lease::Boottime;
 use crate::server::clock;
 use crate::server::plane_local::over;
@@ -195,12 +195,12 @@ impl Hub {
         Registered::Told { handle, held }
     }
 
-    /// Opens a stream. `log` is what the log has at the place that the gateway saw.
+    /// Opens a stream. `log` is what the log has at the place that the gateway saw, and its newest checkpoint.
     pub(super) fn open(
         &self,
         version: String,
         holds: &[Holding],
-        log: Option<Anchor>,
+        log: (Option<Anchor>, Option<ShownLog>),
         address: String,
     ) -> Result<OpenedStream, NotOpened> {
         let mut inner = self.inner.lock();
@@ -214,7 +214,8 @@ impl Hub {
         let (made, lines, over) = Stream::open(version, address, clock::now());
         inner.streams.insert(stream, made);
         let void = inner.take(stream, holds);
-        inner.tell(stream, News::Opened { stream, void, log });
+        let (log, shown) = log;
+        inner.tell(stream, News::Opened { stream, void, log, shown });
         Ok(OpenedStream { stream, lines, over })
     }
 
@@ -226,6 +227,12 @@ impl Hub {
         let Some(open) = inner.streams.get_mut(&stream).filter(|open| open.is_open()) else { return false };
         open.answered = Boottime::now();
         inner.tell(stream, News::Pong { ping, log })
+    }
+
+    /// Shows the log's newest checkpoint to a gateway that asked. `false` when the stream is over.
+    pub(super) fn show(&self, stream: Handle, shown: Option<ShownLog>) -> bool {
+        let mut inner = self.inner.lock();
+        inner.streams.get(&stream).is_some_and(Stream::is_open) && inner.tell(stream, News::Log { shown })
     }
 
     /// A gateway has done all up to a line.

@@ -51,7 +51,7 @@ impl Room {
 
     fn open(&self, held: &[&Held]) -> OpenedStream {
         let holds: Vec<Holding> = held.iter().map(|held| Holding { handle: held.handle, rev: held.rev }).collect();
-        self.hub().open("test".to_owned(), &holds, None, "127.0.0.1:1".to_owned()).unwrap()
+        self.hub().open("test".to_owned(), &holds, (None, None), "127.0.0.1:1".to_owned()).unwrap()
     }
 
     /// Revokes a token, and waits as whoever asked for it does.
@@ -195,8 +195,12 @@ async fn a_stream_that_is_opened_anew_begins_with_what_it_missed() {
     assert_eq!(void, [lost.handle, unknown.handle], "what was taken away meanwhile, and what nobody knows");
     room.hub().resynced();
     assert_eq!(room.figure("resyncs_total"), 1.0);
-    let nobody =
-        room.hub().open("test".to_owned(), &[Holding { handle: Handle([9; 16]), rev: Seq(1) }], None, String::new());
+    let nobody = room.hub().open(
+        "test".to_owned(),
+        &[Holding { handle: Handle([9; 16]), rev: Seq(1) }],
+        (None, None),
+        String::new(),
+    );
     assert!(matches!(nobody, Err(NotOpened::NoHandle)), "a stream of nothing that is known is not opened");
 }
 

@@ -10,13 +10,15 @@ use axum::extract::{ConnectInfo, Request, State as Shared};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use futures::StreamExt as _;
+use futures::future::OptionFuture;
+use futures::{FutureExt as _, StreamExt as _};
 use mcpctl_core::ids::{Digest, Seq};
 use mcpctl_core::log::LogReader;
 use tokio_util::sync::CancellationToken;
 
 use super::hub::{Hub, NotOpened, OpenedStream};
 use crate::client::stream_wire::{Anchor, HANDLES_MAX, Handle, Lines, Said, line};
+use crate::server::evidence::Evidence;
 use crate::server::listener::EndsWith;
 use crate::server::problem::{problem, unauthorized};
 
@@ -30,6 +32,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 pub(crate) struct ForStreams {
     pub(crate) hub: Arc<Hub>,
     pub(crate) log: Arc<dyn LogReader>,
+    pub(crate) evidence: Arc<Evidence>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -46,8 +49,8 @@ async fn other_method() -> Response {
 async fn stream(Shared(parts): Shared<ForStreams>, request: Request) -> Response {
     let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.to_string());
     let mut reader = Reader { body: request.into_body().into_data_stream(), lines: Lines::default() };
-    let Ok(Some(Said::Open { version, holds, saw, resync })) = tokio::time::timeout(FIRST_LINE, reader.next()).await
-    else {
+    let first = tokio::time::timeout(FIRST_LINE, reader.next()).await;
+    let Ok(Some(Said::Open { version, holds, saw, log_size, resync })) = first else {
         let detail = "the first line says no `open`";
         return problem(StatusCode::BAD_REQUEST, "malformed", "Malformed", detail).into_response();
     };
@@ -57,7 +60,8 @@ async fn stream(Shared(parts): Shared<ForStreams>, request: Request) -> Response
     }
     let log = saw.and_then(|saw| anchor_at(&*parts.log, saw.seq));
     let version = version.chars().filter(|c| !c.is_control()).take(40).collect();
-    match parts.hub.open(version, &holds, log, address.unwrap_or_default()) {
+    let shown = parts.evidence.show(log_size).await;
+    match parts.hub.open(version, &holds, (log, shown), address.unwrap_or_default()) {
         Ok(opened) => {
             if resync {
                 parts.hub.resynced();
@@ -83,7 +87,7 @@ pub(crate) fn anchor_at(log: &dyn LogReader, seq: Seq) -> Option<Anchor> {
 fn answer(parts: ForStreams, opened: OpenedStream, reader: Reader) -> Response {
     let OpenedStream { stream, lines, over } = opened;
     let closing = Closing { hub: parts.hub.clone(), stream };
-    let hears = tokio::spawn(hear(parts.hub, stream, reader, over.clone(), parts.stop.clone()));
+    let hears = tokio::spawn(hear(parts.clone(), stream, reader, over.clone()));
     let told =
         futures::stream::unfold((lines, closing, hears, parts.stop), |(mut lines, closing, hears, stop)| async {
             let told = tokio::select! {
@@ -122,11 +126,18 @@ impl Drop for Closing {
 }
 
 /// Does what the gateway says, until it says no more.
-async fn hear(hub: Arc<Hub>, stream: Handle, mut reader: Reader, over: CancellationToken, stop: CancellationToken) {
+async fn hear(parts: ForStreams, stream: Handle, mut reader: Reader, over: CancellationToken) {
+    let ForStreams { hub, evidence, stop, .. } = parts;
+    // One look at a time, and pings are answered meanwhile.
+    let (mut look, mut looking) = (OptionFuture::default(), false);
     loop {
         let said = tokio::select! {
             () = over.cancelled() => break,
             () = stop.cancelled() => break,
+            Some(shown) = &mut look => {
+                (look, looking) = (OptionFuture::default(), false);
+                if hub.show(stream, shown) { continue } else { break }
+            }
             said = tokio::time::timeout(SILENCE, reader.next()) => said,
         };
         let Ok(Some(said)) = said else { break };
@@ -137,6 +148,13 @@ async fn hear(hub: Arc<Hub>, stream: Handle, mut reader: Reader, over: Cancellat
                 true
             }
             Said::Hold { holds } if holds.len() <= HANDLES_MAX => hub.hold(stream, &holds),
+            Said::Look { log_size } => {
+                if !std::mem::replace(&mut looking, true) {
+                    let evidence = evidence.clone();
+                    look = Some(async move { evidence.show(log_size).await }.boxed()).into();
+                }
+                true
+            }
             Said::Drop { handles } => {
                 hub.release(stream, &handles);
                 true

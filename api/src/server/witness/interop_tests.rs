@@ -75,7 +75,7 @@ async fn a_public_witness_cosigns_our_log_a_public_verifier_sees_it_and_a_fork_i
     let seen = until(&house, &evidence, "it goes on", |seen| seen.witnessed(LogName::Config) == 700).await;
     let late = folder.path().join("late");
     std::fs::write(&late, seen.note(LogName::Config).unwrap()).unwrap();
-    evidence.keep_for_tests();
+    evidence.keep_for_tests().unwrap();
     drop(evidence);
     house.close();
     let tiles = folder.path().join("tiles");

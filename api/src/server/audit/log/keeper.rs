@@ -26,13 +26,21 @@ impl Shared {
             match self.index.work(&reader) {
                 Ok(true) => self.to_index.store(true, Ordering::Release),
                 // What is full is written when it is durable; the sync says so.
-                Ok(false) => {}
+                Ok(false) => self.seal(),
                 Err(error) => {
                     tracing::error!(why = causes(&error), "a part of the audit index can't be made: queries read on");
                     std::thread::park_timeout(REOPEN.1);
                     self.to_index.store(true, Ordering::Release);
                 }
             }
+        }
+    }
+
+    /// Whole segments are looked through once, so that the next open need not. Nobody writes them anew meanwhile.
+    fn seal(&self) {
+        let _one = self.erasing.lock();
+        if let Err(error) = self.seals.bring_level(&|| !self.stop.load(Ordering::Acquire)) {
+            tracing::error!(why = causes(&error), "a whole segment of the audit log can't be sealed");
         }
     }
 
@@ -79,7 +87,7 @@ impl Shared {
         if self.stop.load(Ordering::Acquire) {
             return false;
         }
-        match Journal::open_on(&self.dir, self.options, self.disk, &mut |_| Ok(())) {
+        match Journal::open_sealed_on(&self.dir, self.options, self.disk, &self.seals.read()) {
             Ok(journal) => {
                 let mut desk = self.desk.lock();
                 if let Err(error) = self.index.load(&journal.reader()) {
