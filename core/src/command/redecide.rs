@@ -186,7 +186,7 @@ fn of_system(world: &dyn World, records: &[Record], before: Before<'_>) -> Resul
         Some(SystemPart::SignIn) => {
             let newcomer = |record: &Record| {
                 let header = &record.header;
-                header.kind == Kind::User && header.event == APPLIED && world.by_uid(header.object).is_none()
+                header.event == APPLIED && world.by_uid(header.object).is_none()
             };
             let usual = |record: &Record| {
                 let header = &record.header;

@@ -5,7 +5,7 @@ use mcpctl_core::actor::Actor;
 use mcpctl_core::command::allowed_by;
 use mcpctl_core::ids::{Digest, Seq};
 use mcpctl_core::kinds::{Kind, PasswordVersion, UserAction};
-use mcpctl_core::record::Record;
+use mcpctl_core::record::{AuthzMode, Record};
 use mcpctl_core::world::World as _;
 
 use crate::replay::replay;
@@ -85,6 +85,32 @@ fn an_event_may_name_any_grants_that_are_enough() {
     let (records, changed) = exchanged(&town, &ann);
     assert!(changed >= 8, "{changed} events name something else now");
     assert_eq!(replay(&records).findings, []);
+}
+
+#[test]
+fn what_follows_from_a_command_names_what_that_stood_on_and_no_event_of_it_names_nothing() {
+    let mut town = town();
+    let (ann, other) = (town.user("ann@example.com"), seq_of(&town, "group-two"));
+    town.apply_all(&ann, "kind: group\nname: theirs\nmembers: [bob@example.com]\n").unwrap();
+    town.delete(&ann, Kind::User, None, "bob@example.com").unwrap();
+    town.apply_all(&ann, "kind: mcptoken\nname: t\nproject: base\nrbac: clone\n").unwrap();
+    assert_eq!(replay(&town.records).findings, []);
+    let found = |event: &str, via: Vec<Seq>, why: &str| {
+        let mut records = town.records.clone();
+        let at = records.iter().rposition(|record| record.header.event == event).unwrap();
+        records[at].header.authz.via = via;
+        let tally = replay(&records);
+        let finding = tally.findings.first().unwrap_or_else(|| panic!("{event} was believed"));
+        assert!(finding.why.contains(why), "{event}: {}", finding.why);
+    };
+    let followed = town.records.iter().rfind(|record| record.header.name.as_str() == "theirs").unwrap();
+    assert_eq!((followed.header.event.as_str(), followed.header.authz.mode), ("applied", AuthzMode::System));
+    let at = usize::try_from(followed.header.seq.0).unwrap() - 1;
+    let mut records = town.records.clone();
+    records[at].header.authz.via = vec![other];
+    assert!(replay(&records).findings[0].why.contains("none is needed"));
+    found("minted", Vec::new(), "not enough");
+    found("minted", vec![Seq(1)], "nothing that was in force");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use mcpctl_core::access::questions::review::{
     NoLonger, administrators, disabled_with_grants, holdings, no_longer, owner_lacks, without_expiry,
 };
-use mcpctl_core::access::questions::{Reason, Subject, actor_of, explain, why_not};
+use mcpctl_core::access::questions::{Reason, Subject, actor_of, explain, what_can, why_not};
 use mcpctl_core::access::{Ask, Verb};
 use mcpctl_core::actor::Actor;
 use mcpctl_core::kinds::Kind;
@@ -187,4 +187,54 @@ fn a_right_gives_what_lies_inside_it() {
     {
         assert_eq!(operation(has).gives(Verb::Run, &operation(wanted)), gives, "{has} {wanted}");
     }
+}
+
+#[test]
+fn a_proof_through_a_group_ends_with_the_membership_and_with_the_person() {
+    let system = Actor::system("test");
+    let mut town = Town::given(BASE);
+    town.apply_all(&system, "kind: user\nname: ann@example.com\n---\nkind: group\nname: crew\nmembers: [ann@example.com]\n---\nkind: rbac\nname: crew\nsubjects: [{kind: Group, name: crew}]\nroleBindings: [{role: view, resource: servers}]\n").unwrap();
+    let (ann, server) =
+        (town.user("ann@example.com"), town.state.by_uid(town.uid(Kind::Server, None, "base")).unwrap().clone());
+    let ask = Ask::on(Verb::View, &server);
+    let before = town.fork();
+    let proof = explain(&before.state, &ann, &ask, before.now).unwrap();
+    assert!(proof.holds(&before.state, &ask, before.now));
+    for ending in ["kind: user\nname: ann@example.com\ndisabled: true\n", "kind: group\nname: crew\nmembers: []\n"] {
+        let mut after = town.fork();
+        after.apply_all(&system, ending).unwrap();
+        assert!(!proof.holds(&after.state, &ask, after.now), "{ending}");
+    }
+}
+
+#[test]
+fn a_token_is_told_what_it_may_in_rows_by_what_they_stand_on() {
+    let system = Actor::system("test");
+    let mut town = Town::given(BASE);
+    let held = "{role: edit, resource: projects}, {role: run, resource: projects}, {role: edit, resource: mcptokens}";
+    town.apply_all(
+        &system,
+        &format!(
+            "kind: user\nname: ann@example.com\n---\n{}\n---\nkind: project\nname: other\n",
+            rights("ann", false, held)
+        ),
+    )
+    .unwrap();
+    let ann = town.user("ann@example.com");
+    let bindings = "[{role: delete, resource: mcptokens}, {role: edit, resource: projects, name: base}, {role: view, resource: mcptokens, name: later}]";
+    town.apply_all(&ann, &format!("kind: mcptoken\nname: t\nproject: base\nbindings: {bindings}\n")).unwrap();
+    for (name, project) in [("sister", "base"), ("stranger", "other")] {
+        town.apply_all(&ann, &format!("kind: mcptoken\nname: {name}\nproject: {project}\n")).unwrap();
+    }
+    let token = town.token("base", "t");
+    let told: Vec<String> =
+        what_can(&town.state, &token, town.now).held.into_iter().map(|held| held.right.to_string()).collect();
+    let expected = [
+        "view,delete,edit projects/base",
+        "run projects/base",
+        "delete mcptokens in base",
+        "view mcptokens/later in base",
+        "view mcptokens/t in base",
+    ];
+    assert_eq!(told, expected);
 }
