@@ -1,7 +1,7 @@
 //! Shapes of the REST API that server and client share.
 use mcpctl_core::actor::Actor;
 use mcpctl_core::ids::{Digest, Seq, Uid};
-use mcpctl_core::kinds::Identity;
+use mcpctl_core::kinds::{FailureCause, Identity};
 use mcpctl_core::record::Authz;
 use mcpctl_core::refusal::Violation;
 use mcpctl_core::time::Timestamp;
@@ -296,8 +296,58 @@ pub struct Status {
     pub log: String,
     /// Objects by kind, as far as the caller may see them.
     pub objects: std::collections::BTreeMap<String, usize>,
+    /// How the servers are that the caller may see.
+    #[serde(default)]
+    pub servers: Vec<ServerHealth>,
     /// Running copies of servers that the caller may see.
     pub instances: Vec<Instance>,
+}
+
+/// How a server is.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerHealth {
+    /// The server.
+    pub server: String,
+    /// `HEALTHY`; `FAILING`, but not often enough in a row to be left alone; `UNHEALTHY`, so that whoever calls it is answered
+    /// at once; `IDLE`, to be started when it is first called; `UNKNOWN`, not answered yet.
+    pub state: String,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Failures in a row.
+    #[serde(default)]
+    pub failures: u32,
+    /// What sort of failure the last one was, also when all is well again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<FailureCause>,
+    /// What went wrong last, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// When it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error_at: Option<Timestamp>,
+    /// How it is checked, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<String>,
+    /// The last probe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_probe: Option<Probe>,
+    /// When it is probed next, or tried while it is left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_probe_at: Option<Timestamp>,
+}
+
+/// What a probe found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Probe {
+    /// When it began.
+    pub at: Timestamp,
+    /// Whether the server passed.
+    pub passed: bool,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
 }
 
 /// One running copy of a server.

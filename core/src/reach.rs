@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::erased::{APPLIED, DELETED};
 use crate::ids::Uid;
-use crate::kinds::{Kind, Project, Server, ServerStatus, SubjectRef};
+use crate::kinds::{Kind, Project, SERVER_FAILED, SERVER_RECOVERED, Server, ServerStatus, SubjectRef};
 use crate::object::Object;
 use crate::pins::{self, Pins};
 use crate::world::World;
@@ -144,6 +144,8 @@ fn by_kind(world: &dyn World, change: &Change<'_>) -> Reach {
             | Kind::Secret,
             None,
         ) if declared => Reach::nothing(),
+        // How a server is says nothing about who may use it.
+        (Kind::Server, Some(_)) if matches!(change.event, SERVER_FAILED | SERVER_RECOVERED) => Reach::nothing(),
         (Kind::McpToken | Kind::User | Kind::ServiceAccount, Some(before)) => of_subject(before, change.after),
         // All that these say is who belongs to them and who is given what: see `losers`.
         (Kind::Group | Kind::Rbac, Some(_)) if declared => Reach::nothing(),

@@ -26,7 +26,7 @@ use super::snapshot::{self, Snapshots, this_program};
 use super::start::open_log;
 use super::tools::{KeptDefinitions, Noticing};
 use super::writer::{Writer, WriterThread};
-use super::{audit, embedded, listener, metrics, oidc, prepare, reconcile};
+use super::{audit, embedded, health, listener, metrics, oidc, prepare, reconcile};
 use crate::upstream::{Fleet, FleetLimits};
 
 /// How long running requests may go on at shutdown.
@@ -170,6 +170,7 @@ impl ControlPlane {
         let (app, stop) = (&self.app, &self.stop);
         self.tasks.spawn(embedded::keep_registered(app.clone(), stop.clone()));
         self.tasks.spawn(reconcile::follow(app.clone(), stop.clone()));
+        self.tasks.spawn(health::record(app.clone(), stop.clone()));
         self.tasks.spawn(app.plane.clone().follow(app.hub.clone(), stop.clone()));
         self.tasks.spawn(app.hub.clone().keep(stop.clone()));
         // Before anything is served, so that no entry is written without knowing the values in use.

@@ -21,6 +21,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::app::App;
 use super::auth::Authenticated;
+use super::health;
 use super::problem::{Answer, Result, not_found};
 use super::target::{Target, may_view};
 use crate::upstream::{InstanceStatus, LogLine};
@@ -99,6 +100,7 @@ async fn status(Shared(app): Shared<Arc<App>>, caller: Authenticated) -> axum::J
             }
         },
         objects,
+        servers: health::visible(&app, &state, &caller),
         instances: visible_instances(&app, &state, &caller),
     })
 }

@@ -7,7 +7,10 @@ use axum::extract::{MatchedPath, Request, State as Shared};
 use axum::http::header;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use mcpctl_core::kinds::Kind;
+use mcpctl_core::object::Object;
 use mcpctl_core::world::World as _;
+use mcpctl_projections::State;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -21,7 +24,7 @@ use super::audit::open_tails;
 use super::clock;
 use super::evidence::LogName;
 use super::revocation::RevocationFigures;
-use crate::upstream::live_children;
+use crate::upstream::{HealthState, live_children};
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// Label of requests that meet no route: their paths are the callers' to choose, and so no label.
@@ -120,6 +123,13 @@ fn write(encoder: &mut DescriptorEncoder, name: &str, help: &str, metric: &impl 
     metric.encode(encoder)
 }
 
+fn unhealthy(app: &App, state: &State) -> usize {
+    let unwell = |object: &&Arc<Object>| {
+        app.fleet.health(object.meta.uid).is_some_and(|health| health.state == HealthState::Unhealthy)
+    };
+    state.all(Kind::Server).filter(unwell).count()
+}
+
 /// Looks all figures of a control plane up.
 #[expect(clippy::cast_precision_loss, reason = "a figure is read by a person or a graph")]
 fn look(app: &App) -> Figures {
@@ -174,6 +184,7 @@ fn look(app: &App) -> Figures {
         Level("gateways", "Streams of gateways that are open", streams as f64),
         Level("watch_handles", "Accesses that gateways were told of", handles as f64),
         Level("children", "Child processes that run", live_children() as f64),
+        Level("servers_unhealthy", "Servers that are left alone because they fail", unhealthy(app, &state) as f64),
         Total("audit_entries", "Audit entries written since the start", audit.appended as f64),
         Total("audit_refused", "Audit entries that could not be written since the start", audit.failed as f64),
         Level("audit_tails", "Streams of the audit log that are open", open_tails() as f64),

@@ -13,6 +13,7 @@ pub mod effects;
 pub mod embedded;
 pub mod evidence;
 mod group;
+mod health;
 pub mod history;
 mod impersonation;
 mod instances;

@@ -1,10 +1,11 @@
 //! Makes the fleet what the state asks for: a plan for every server, with its secrets resolved at this moment.
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use mcpctl_core::ids::Uid;
-use mcpctl_core::kinds::{EnvVar, Kind, Secret, Server, Transport};
+use mcpctl_core::kinds::{EnvVar, HealthCheck, Kind, Secret, Server, Transport};
 use mcpctl_core::object::Object;
 use mcpctl_core::world::World as _;
 use mcpctl_projections::State;
@@ -14,7 +15,7 @@ use zeroize::Zeroizing;
 use super::app::App;
 use super::effects::sealed_store::SealedStore;
 use super::effects::secret_values;
-use crate::upstream::{Fleet, Launch, ServerPlan, Session, SessionKey, Sessions, UpstreamError};
+use crate::upstream::{Check, Fleet, Launch, ServerPlan, Session, SessionKey, Sessions, UpstreamError};
 
 const SESSIONS_MAX: u32 = 16;
 
@@ -38,8 +39,21 @@ pub async fn follow(app: Arc<App>, stop: CancellationToken) {
 }
 
 /// What the plans depend on: the versions of servers and of the secrets that they use.
-fn fingerprint(state: &State) -> Vec<(Uid, u64)> {
-    state.all(Kind::Server).map(|object| (object.meta.uid, revision(state, object))).collect()
+fn fingerprint(state: &State) -> Vec<(Uid, u64, Option<HealthCheck>)> {
+    let check = |object: &Object| object.of::<Server>().and_then(|(spec, _)| spec.health_check.clone());
+    state.all(Kind::Server).map(|object| (object.meta.uid, revision(state, object), check(object))).collect()
+}
+
+/// How a server is checked: as it says, or by listing its tools.
+fn check_of(spec: &Server) -> Check {
+    let Some(declared) = &spec.health_check else { return Check::default() };
+    let arguments = serde_json::value::to_raw_value(&declared.arguments).expect("a JSON object is JSON");
+    Check {
+        tool: Some((declared.tool.as_str().into(), arguments)),
+        interval: Duration::from_secs(declared.interval_seconds.into()),
+        timeout: Duration::from_secs(declared.timeout_seconds.into()),
+        failures_max: declared.failure_threshold,
+    }
 }
 
 fn revision(state: &State, object: &Object) -> u64 {
@@ -105,6 +119,7 @@ fn plan(state: &State, object: &Object, sealed: &SealedStore) -> Result<ServerPl
         launch,
         replicas: spec.replicas,
         sessions_max: spec.sessions_max.unwrap_or(SESSIONS_MAX).max(spec.replicas),
+        check: check_of(spec),
     })
 }
 
@@ -137,4 +152,7 @@ impl Sessions for Unresolved {
         Err(UpstreamError::Unavailable { server: self.server.clone(), why: self.why.clone() })
     }
     async fn end(&self, _key: &SessionKey) {}
+    fn unavailable(&self) -> Option<String> {
+        Some(self.why.clone())
+    }
 }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::app::App;
 use super::clock;
+use super::health;
 use super::point::Point;
 
 /// A full manifest, with what was observed of the object.
@@ -20,6 +21,11 @@ pub(super) fn full(app: &App, object: &Object) -> Map<String, Value> {
         && let Some(status) = fields.get_mut("status").and_then(Value::as_object_mut)
     {
         status.insert("lastUsedAt".into(), used.to_string().into());
+    }
+    if let Some(health) = health::of(app, object)
+        && let Some(status) = fields.get_mut("status").and_then(Value::as_object_mut)
+    {
+        status.insert("health".into(), serde_json::to_value(health).unwrap_or_default());
     }
     fields
 }

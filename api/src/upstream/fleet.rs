@@ -13,11 +13,13 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use futures::future::join_all;
 use mcpctl_core::ids::Uid;
+use mcpctl_core::kinds::FailureCause;
 use parking_lot::RwLock;
 use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
 use super::fleet_server::Server;
+use super::health::{HealthState, LastFailure, ServerHealth, Transitions};
 use super::logs::{LogLine, ServerLog};
 use super::{Era, ListTap, ServerPlan, Session, SessionKey, Sessions, UpstreamError};
 
@@ -107,6 +109,8 @@ pub struct Fleet {
     /// Servers that are being replaced.
     retiring: TaskTracker,
     applying: tokio::sync::Mutex<()>,
+    /// Counts how often any server became unhealthy or healthy again.
+    transitions: Transitions,
 }
 
 impl Fleet {
@@ -120,6 +124,7 @@ impl Fleet {
             embedded: RwLock::default(),
             retiring: TaskTracker::new(),
             applying: tokio::sync::Mutex::new(()),
+            transitions: Arc::new(tokio::sync::watch::Sender::new(0)),
         }
     }
 
@@ -156,7 +161,7 @@ impl Fleet {
                 let kept = old.remove(&uid).or_else(|| servers.remove(&uid));
                 let server = match kept {
                     Some(server) if server.same(&plan) => {
-                        server.resize(plan.replicas, plan.sessions_max);
+                        server.adjust(&plan);
                         server
                     }
                     Some(server) => {
@@ -174,7 +179,7 @@ impl Fleet {
     }
 
     fn start(&self, plan: ServerPlan, log: Arc<ServerLog>) -> Arc<Server> {
-        Server::start(plan, self.limits.clone(), log, self.tap.clone())
+        Server::start(plan, self.limits.clone(), log, self.tap.clone(), self.transitions.clone())
     }
 
     /// Stops all servers, each within the drain limit and the grace of its processes. Later calls find no server.
@@ -190,6 +195,22 @@ impl Fleet {
         let mut all: Vec<_> = self.servers.read().values().flat_map(|server| server.instances()).collect();
         all.sort_by(|a, b| (&a.server_name, a.name.len(), &a.name).cmp(&(&b.server_name, b.name.len(), &b.name)));
         all
+    }
+
+    /// How a server is; `None` when this process knows nothing of it.
+    #[must_use]
+    pub fn health(&self, server: Uid) -> Option<ServerHealth> {
+        if let Some(server) = self.servers.read().get(&server) {
+            return Some(server.health());
+        }
+        let unavailable = self.embedded.read().get(&server)?.unavailable();
+        Some(of_this_process(unavailable))
+    }
+
+    /// Counts how often servers became unhealthy or healthy again: for whoever wants to know when to look.
+    #[must_use]
+    pub fn transitions(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.transitions.subscribe()
     }
 
     /// Ends every conversation of a subject in a project, and waits until nothing is left of it. Answers the servers that had
@@ -240,6 +261,7 @@ impl Sessions for Fleet {
     async fn session(&self, server: Uid, key: &SessionKey) -> Result<Arc<dyn Session>, UpstreamError> {
         let found = self.servers.read().get(&server).cloned();
         if let Some(found) = found {
+            found.health.admit()?;
             return match found.open_one(key) {
                 Some(session) => Ok(session),
                 None => found.session(key).await,
@@ -263,6 +285,25 @@ impl Sessions for Fleet {
     }
 }
 
+/// The health of what lives in this process: well, unless it can't be had at all.
+fn of_this_process(unavailable: Option<String>) -> ServerHealth {
+    let state = if unavailable.is_some() { HealthState::Unhealthy } else { HealthState::Healthy };
+    let failure = |why| LastFailure { at: SystemTime::now(), cause: FailureCause::Unavailable, why };
+    ServerHealth {
+        state,
+        since: SystemTime::now(),
+        failures: 0,
+        last_failure: unavailable.map(failure),
+        last_probe: None,
+        next_probe: None,
+        check: "none: it is part of the control plane".to_owned(),
+        transitions: 0,
+    }
+}
+
+#[cfg(test)]
+#[path = "fleet_health_tests.rs"]
+mod health_tests;
 #[cfg(test)]
 #[path = "fleet_tests.rs"]
 mod tests;

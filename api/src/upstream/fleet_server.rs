@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures::future::join_all;
+use mcpctl_core::kinds::FailureCause;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::conversation::Conversation;
 use super::fleet::{FAILURES_MAX, FleetLimits, InstanceState, InstanceStatus};
 use super::fleet_slots::{Closing, Owner, Slot, State};
+use super::health::{Check, Health, ServerHealth, Transitions, cause_of};
 use super::logs::{LogPen, LogSource, ServerLog};
 use super::opening::Opening;
 use super::watched::watched;
@@ -32,12 +34,13 @@ pub(super) struct Server {
     tap: Option<Arc<dyn ListTap>>,
     replicas: AtomicU32,
     sessions_max: AtomicU32,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
+    pub(super) health: Arc<Health>,
     /// One opening at a time per key; `None` while the era is unknown, and for the modern era.
     flights: Mutex<HashMap<Option<SessionKey>, Arc<tokio::sync::Mutex<()>>>>,
     wake: Notify,
     /// No further conversation is opened.
-    retiring: CancellationToken,
+    pub(super) retiring: CancellationToken,
     /// All conversations are closed.
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -49,8 +52,10 @@ impl Server {
         limits: Arc<FleetLimits>,
         log: Arc<ServerLog>,
         tap: Option<Arc<dyn ListTap>>,
+        transitions: Transitions,
     ) -> Arc<Self> {
         let server = Arc::new(Self {
+            health: Arc::new(Health::new(&plan.name, plan.check.clone(), transitions)),
             replicas: AtomicU32::new(plan.replicas),
             sessions_max: AtomicU32::new(plan.sessions_max.max(1)),
             plan,
@@ -65,6 +70,7 @@ impl Server {
             tasks: TaskTracker::new(),
         });
         server.tasks.spawn(server.clone().keep());
+        server.tasks.spawn(server.clone().look_after());
         server
     }
 
@@ -80,7 +86,23 @@ impl Server {
         self.plan.revision == plan.revision && self.plan.name == plan.name
     }
 
-    pub(super) fn resize(&self, replicas: u32, sessions_max: u32) {
+    /// Puts what of a plan needs no restart in force.
+    pub(super) fn adjust(&self, plan: &ServerPlan) {
+        self.resize(plan.replicas, plan.sessions_max);
+        self.set_check(&plan.check);
+    }
+
+    fn set_check(&self, check: &Check) {
+        let now = self.health.check();
+        let tool =
+            |check: &Check| check.tool.as_ref().map(|(tool, arguments)| (tool.clone(), arguments.get().to_owned()));
+        let same = (now.interval, now.timeout, now.failures_max) == (check.interval, check.timeout, check.failures_max);
+        if !same || tool(&now) != tool(check) {
+            self.health.set_check(check.clone());
+        }
+    }
+
+    fn resize(&self, replicas: u32, sessions_max: u32) {
         self.replicas.store(replicas, Ordering::Relaxed);
         self.sessions_max.store(sessions_max.max(1), Ordering::Relaxed);
         self.wake.notify_one();
@@ -212,6 +234,7 @@ impl Server {
             (Era::Legacy, None) => Owner::Nobody,
             (Era::Legacy, Some(key)) => Owner::Key(key.clone()),
         };
+        conversation.activity().tell(&self.health);
         let (close, gone) = (self.stop.child_token(), CancellationToken::new());
         let watch = self.clone().watch(number, conversation.clone(), close.clone(), gone.clone());
         let mut state = self.state.lock();
@@ -221,8 +244,10 @@ impl Server {
         let session: Arc<dyn Session> = conversation.clone();
         let (since, opened) = (SystemTime::now(), Instant::now());
         conversation.activity().touch();
-        state.slots.push(Slot { number, owner, conversation, since, opened, close, gone });
+        let (probed, probes_failed) = (None, 0);
+        state.slots.push(Slot { number, owner, conversation, since, opened, probed, probes_failed, close, gone });
         drop(state);
+        self.health.answered();
         self.tasks.spawn(watch);
         session
     }
@@ -244,6 +269,9 @@ impl Server {
             }
         }
         drop(state);
+        if let Some(cause) = cause_of(&error).filter(|_| !self.retiring.is_cancelled()) {
+            self.health.failed(cause, &words);
+        }
         LogPen::new(self.log.clone(), &self.instance(number), [].into_iter()).write(LogSource::Event, &words);
         self.wake.notify_one();
         error
@@ -267,6 +295,7 @@ impl Server {
         let mut state = self.state.lock();
         let slot = state.slots.iter().position(|slot| slot.number == number).map(|at| state.slots.swap_remove(at));
         state.numbers.remove(&number);
+        let failed = by_itself.clone().filter(|_| conversation.end_is_failure());
         if let Some(why) = by_itself {
             *state.restarts.entry(number).or_default() += 1;
             if let Some(slot) = slot {
@@ -275,6 +304,9 @@ impl Server {
             state.failed(why);
         }
         drop(state);
+        if let Some(why) = failed {
+            self.health.failed(FailureCause::Gone, &why);
+        }
         gone.cancel();
         self.wake.notify_one();
     }
@@ -351,7 +383,12 @@ impl Server {
         self.stop.cancel();
     }
 
-    fn instance(&self, number: u32) -> String {
+    /// How it is.
+    pub(super) fn health(&self) -> ServerHealth {
+        self.health.now()
+    }
+
+    pub(super) fn instance(&self, number: u32) -> String {
         format!("{}-{number}", self.plan.name)
     }
 

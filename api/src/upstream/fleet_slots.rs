@@ -31,6 +31,10 @@ pub(super) struct Slot {
     pub(super) conversation: Arc<dyn Conversation>,
     pub(super) since: SystemTime,
     pub(super) opened: Instant,
+    /// When it was probed last.
+    pub(super) probed: Option<Instant>,
+    /// Probes that failed in a row.
+    pub(super) probes_failed: u32,
     /// Cancel to close it.
     pub(super) close: CancellationToken,
     /// Set when it is closed and nothing is left of it.

@@ -21,6 +21,7 @@ fn plan(n: u128, mode: &str) -> ServerPlan {
         launch: Launch::Stdio { argv, env: BTreeMap::new() },
         replicas: 1,
         sessions_max: 2,
+        check: crate::upstream::Check::default(),
     }
 }
 

@@ -44,6 +44,8 @@ pub(super) fn meta(era: Era, capabilities: Option<&str>, progress: Option<u64>) 
 pub(super) enum Probe {
     /// It speaks our modern revision.
     Modern(Handshake),
+    /// It refused our version and names the same one as good: it is asked once more (2026-07-28, versioning).
+    Again,
     /// It is of the legacy era, or behaves so.
     Legacy,
     /// It is modern, but speaks none of our revisions.
@@ -67,7 +69,11 @@ pub(super) fn judge_discover(server: &str, reply: &Reply) -> Probe {
                 return Probe::Legacy;
             }
             let versions = rpc::member(error, "data").map(|data| string_list(data, "supported")).unwrap_or_default();
-            judge_versions(server, &versions)
+            if versions.iter().any(|version| version == MODERN) {
+                Probe::Again
+            } else {
+                judge_versions(server, &versions)
+            }
         }
     }
 }
@@ -166,6 +172,8 @@ mod tests {
         }
         let both = r#"{"code":-32022,"message":"x","data":{"supported":["2027-01-01","2025-11-25"]}}"#;
         assert!(matches!(judge_discover("s", &error(both)), Probe::Legacy));
+        let ours = r#"{"code":-32022,"message":"x","data":{"supported":["2026-07-28"]}}"#;
+        assert!(matches!(judge_discover("s", &error(ours)), Probe::Again));
     }
 
     #[test]

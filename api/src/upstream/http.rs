@@ -105,11 +105,17 @@ impl HttpSession {
 impl Shared {
     async fn open(self: &Arc<Self>, era: Option<Era>, limit: Duration) -> Result<Handshake, UpstreamError> {
         if era != Some(Era::Legacy) {
-            match tokio::time::timeout(limit / 2, self.discover()).await {
+            let found = async {
+                match self.discover().await {
+                    Ok(handshake::Probe::Again) => self.discover().await,
+                    found => found,
+                }
+            };
+            match tokio::time::timeout(limit / 2, found).await {
                 Ok(Ok(handshake::Probe::Modern(said))) => return Ok(said),
                 Ok(Ok(handshake::Probe::Foreign(why)) | Err(why)) => return Err(why),
                 // Silence is how some old servers answer what they do not know.
-                Ok(Ok(handshake::Probe::Legacy)) | Err(_) => {}
+                Ok(Ok(handshake::Probe::Legacy | handshake::Probe::Again)) | Err(_) => {}
             }
         }
         *self.era.write() = Era::Legacy;
@@ -342,14 +348,9 @@ impl Drop for InFlight<'_> {
     }
 }
 
-#[async_trait]
-impl Session for HttpSession {
-    fn handshake(&self) -> &Handshake {
-        &self.handshake
-    }
-
-    async fn request(&self, call: Call, sink: Arc<dyn CallSink>) -> Result<Reply, UpstreamError> {
-        let _busy = self.activity.begin();
+impl HttpSession {
+    /// Makes a request, within its limit.
+    async fn make(&self, call: Call, sink: Arc<dyn CallSink>) -> Result<Reply, UpstreamError> {
         let id = self.shared.next_id();
         let mut flight = InFlight { shared: &self.shared, id, cancel: true };
         let answered = async {
@@ -366,6 +367,20 @@ impl Session for HttpSession {
             }
             Err(_) => Err(self.shared.timed_out(call.timeout)),
         }
+    }
+}
+
+#[async_trait]
+impl Session for HttpSession {
+    fn handshake(&self) -> &Handshake {
+        &self.handshake
+    }
+
+    async fn request(&self, call: Call, sink: Arc<dyn CallSink>) -> Result<Reply, UpstreamError> {
+        let _busy = self.activity.begin();
+        let answer = self.make(call, sink).await;
+        self.activity.outcome(&answer, self.end_is_failure());
+        answer
     }
 
     async fn notify(&self, method: &str, params: Option<&RawValue>) -> Result<(), UpstreamError> {
@@ -397,6 +412,14 @@ impl Session for HttpSession {
 impl Conversation for HttpSession {
     fn activity(&self) -> &Activity {
         &self.activity
+    }
+
+    async fn ask(&self, call: Call) -> Result<Reply, UpstreamError> {
+        self.make(call, no_sink()).await
+    }
+
+    fn end_is_failure(&self) -> bool {
+        false
     }
 
     fn pid(&self) -> Option<u32> {

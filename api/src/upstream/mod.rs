@@ -11,15 +11,20 @@ use zeroize::Zeroizing;
 
 pub(crate) mod address_guard;
 mod backoff;
+mod breaker;
 mod child;
 mod conversation;
 mod endpoint;
 mod exchange;
 pub(crate) mod fleet;
+mod fleet_health;
 mod fleet_server;
 mod fleet_slots;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod guardian;
 mod handshake;
+mod health;
 mod http;
 mod http_answer;
 mod http_head;
@@ -43,6 +48,7 @@ mod watched;
 
 pub use child::live_children;
 pub use fleet::{FAILURES_MAX, Fleet, FleetLimits, InstanceState, InstanceStatus};
+pub use health::{CALL_FAILURES_MAX, Check, HealthState, LastFailure, Probed, ServerHealth};
 pub use logs::{LogLine, LogSource};
 pub use watched::ListTap;
 
@@ -99,6 +105,8 @@ pub struct ServerPlan {
     pub replicas: u32,
     /// Most conversations (processes, for STDIO) at once.
     pub sessions_max: u32,
+    /// How its health is checked.
+    pub check: Check,
 }
 
 /// Whose conversation it is: legacy servers keep state per session, so two keys never share one.
@@ -313,4 +321,9 @@ pub trait Sessions: Send + Sync {
 
     /// Ends every conversation of this downstream session.
     async fn end(&self, key: &SessionKey);
+
+    /// Why no conversation can be opened at all, whoever asks and however often: what stands in the way is on this side.
+    fn unavailable(&self) -> Option<String> {
+        None
+    }
 }

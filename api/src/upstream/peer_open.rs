@@ -32,6 +32,12 @@ impl Peer {
         Ok(said)
     }
 
+    async fn discover(self: &Arc<Self>) -> Result<handshake::Probe, UpstreamError> {
+        let meta = handshake::meta(Era::Modern, None, None);
+        let reply = self.ask("server/discover", None, &meta).await?;
+        Ok(handshake::judge_discover(self.server(), &reply))
+    }
+
     fn too_slow(&self, limit: Duration) -> UpstreamError {
         let why = format!(
             "it did not finish its handshake within {} s: `mcpctl logs` shows what it printed",
@@ -42,13 +48,17 @@ impl Peer {
 
     async fn open_unlimited(self: &Arc<Self>, era: Option<Era>, limit: Duration) -> Result<Handshake, Unopened> {
         if era != Some(Era::Legacy) {
-            let meta = handshake::meta(Era::Modern, None, None);
-            let probe = self.ask("server/discover", None, &meta);
-            match tokio::time::timeout(limit / PROBE_SHARE, probe).await {
-                Ok(Ok(reply)) => match handshake::judge_discover(self.server(), &reply) {
+            let found = async {
+                match self.discover().await {
+                    Ok(handshake::Probe::Again) => self.discover().await,
+                    found => found,
+                }
+            };
+            match tokio::time::timeout(limit / PROBE_SHARE, found).await {
+                Ok(Ok(found)) => match found {
                     handshake::Probe::Modern(said) => return Ok(said),
                     handshake::Probe::Foreign(why) => return Err(why.into()),
-                    handshake::Probe::Legacy => {}
+                    handshake::Probe::Legacy | handshake::Probe::Again => {}
                 },
                 Ok(Err(UpstreamError::Gone { .. })) => return Err(Unopened::DiedOfProbe),
                 Ok(Err(why)) => return Err(why.into()),

@@ -17,7 +17,7 @@ use super::http_headers;
 use super::peer::{End, Outgoing, Peer};
 use super::peer_open::Unopened;
 use super::sse_parser::{Event, SseParser};
-use super::{Call, CallSink, Era, Handshake, Reply, ServerMessage, Session, UpstreamError, handshake};
+use super::{Call, CallSink, Era, Handshake, NoSink, Reply, ServerMessage, Session, UpstreamError, handshake};
 
 /// Limit on a POST being taken; the answer to its message comes on the stream.
 const POST_WITHIN: Duration = Duration::from_secs(30);
@@ -198,7 +198,9 @@ impl Session for SseSession {
 
     async fn request(&self, call: Call, sink: Arc<dyn CallSink>) -> Result<Reply, UpstreamError> {
         let _busy = self.activity.begin();
-        self.peer.request(&call, sink).await
+        let answer = self.peer.request(&call, sink).await;
+        self.activity.outcome(&answer, self.end_is_failure());
+        answer
     }
 
     async fn notify(&self, method: &str, params: Option<&RawValue>) -> Result<(), UpstreamError> {
@@ -222,6 +224,10 @@ impl Session for SseSession {
 impl Conversation for SseSession {
     fn activity(&self) -> &Activity {
         &self.activity
+    }
+
+    async fn ask(&self, call: Call) -> Result<Reply, UpstreamError> {
+        self.peer.request(&call, Arc::new(NoSink)).await
     }
 
     fn pid(&self) -> Option<u32> {

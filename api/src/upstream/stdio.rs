@@ -21,7 +21,7 @@ use super::logs::{LINE_BYTES_MAX, LogPen, LogSource};
 use super::peer::{End, Outgoing, Peer};
 use super::peer_open::Unopened;
 use super::rpc::MESSAGE_BYTES_MAX;
-use super::{Call, CallSink, Era, Handshake, Reply, ServerMessage, Session, UpstreamError};
+use super::{Call, CallSink, Era, Handshake, NoSink, Reply, ServerMessage, Session, UpstreamError};
 
 /// What is started, and for whom.
 pub(super) struct Start<'a> {
@@ -225,7 +225,9 @@ impl Session for StdioSession {
 
     async fn request(&self, call: Call, sink: Arc<dyn CallSink>) -> Result<Reply, UpstreamError> {
         let _busy = self.activity.begin();
-        self.peer.request(&call, sink).await
+        let answer = self.peer.request(&call, sink).await;
+        self.activity.outcome(&answer, self.end_is_failure());
+        answer
     }
 
     async fn notify(&self, method: &str, params: Option<&RawValue>) -> Result<(), UpstreamError> {
@@ -249,6 +251,10 @@ impl Session for StdioSession {
 impl Conversation for StdioSession {
     fn activity(&self) -> &Activity {
         &self.activity
+    }
+
+    async fn ask(&self, call: Call) -> Result<Reply, UpstreamError> {
+        self.peer.request(&call, Arc::new(NoSink)).await
     }
 
     fn pid(&self) -> Option<u32> {

@@ -85,6 +85,14 @@ impl Conversation for Watched {
         self.conversation.activity()
     }
 
+    async fn ask(&self, call: Call) -> Result<Reply, UpstreamError> {
+        self.conversation.ask(call).await
+    }
+
+    fn end_is_failure(&self) -> bool {
+        self.conversation.end_is_failure()
+    }
+
     fn pid(&self) -> Option<u32> {
         self.conversation.pid()
     }

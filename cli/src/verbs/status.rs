@@ -1,5 +1,6 @@
 //! `mcpctl status`: whether control plane, gateway and servers are well.
 use mcpctl_api::client::{Address, Client, InvalidAddress};
+use mcpctl_api::wire::ServerHealth;
 use serde_json::json;
 
 use super::get::instance_table;
@@ -96,8 +97,52 @@ fn text(session: &Session, plane: &mcpctl_api::wire::Status, gateway: Option<&Ga
         let counts: Vec<String> = plane.objects.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         text.push_str(&format!("\nObjects: {}\n", counts.join(", ")));
     }
+    if !plane.servers.is_empty() {
+        text.push_str(&format!("\n{}", server_table(&plane.servers).render()));
+    }
     if !plane.instances.is_empty() {
         text.push_str(&format!("\n{}", instance_table(&plane.instances).render()));
     }
     text
+}
+
+/// How servers are: the worst is no reason to look elsewhere, so the order is that of their names.
+fn server_table(servers: &[ServerHealth]) -> Table {
+    let now = format::now();
+    let mut table = Table::new(["SERVER", "HEALTH", "SINCE", "NEXT-PROBE", "WHY"]);
+    for server in servers {
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        let well = matches!(server.state.as_str(), "HEALTHY" | "IDLE");
+        let why = server.last_error.as_deref().filter(|_| !well);
+        let times = if server.failures > 1 { format!("{} times: ", server.failures) } else { String::new() };
+        table.row(vec![
+            server.server.clone(),
+            server.state.clone(),
+            or_dash(server.since.map(|since| format::age(since, now))),
+            or_dash(server.next_probe_at.map(|at| format!("{}s", at.since(now).div_ceil(1000)))),
+            why.map(|why| format!("{times}{why}")).unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_unwell_says_why_and_one_that_is_well_does_not() {
+        let health = |state: &str, failures| ServerHealth {
+            server: "docs".into(),
+            state: state.into(),
+            failures,
+            last_error: Some("the connection was refused".into()),
+            ..ServerHealth::default()
+        };
+        let text = server_table(&[health("UNHEALTHY", 5), health("FAILING", 1), health("HEALTHY", 0)]).render();
+        let lines: Vec<&str> = text.lines().skip(1).map(str::trim_end).collect();
+        assert!(lines[0].ends_with("5 times: the connection was refused"), "{text}");
+        assert!(lines[1].ends_with("  the connection was refused"), "{text}");
+        assert!(lines[2].ends_with('-'), "{text}");
+    }
 }

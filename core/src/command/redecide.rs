@@ -10,7 +10,7 @@ use crate::access::questions::actor_of;
 use crate::actor::{Actor, ActorKind};
 use crate::erased::{APPLIED, FoldError};
 use crate::ids::{Seq, Uid};
-use crate::kinds::Kind;
+use crate::kinds::{Kind, SERVER_FAILED, SERVER_RECOVERED};
 use crate::record::{AuthzMode, Record};
 use crate::refusal::Refusal;
 use crate::world::World;
@@ -28,6 +28,8 @@ pub enum SystemPart {
     Tools,
     /// Signs people in at the identity provider: makes users, brings memberships by claim level, opens logins.
     SignIn,
+    /// Records that servers fail and answer again.
+    Health,
     /// Whatever it likes: for tests and benchmarks.
     Anything,
 }
@@ -36,6 +38,7 @@ pub enum SystemPart {
 pub const SYSTEM_PARTS: &[(&str, SystemPart)] = &[
     ("bootstrap", SystemPart::Bootstrap),
     ("expiry", SystemPart::Expiry),
+    ("health", SystemPart::Health),
     ("login", SystemPart::Login),
     ("oidc", SystemPart::SignIn),
     ("tools", SystemPart::Tools),
@@ -182,6 +185,13 @@ fn of_system(world: &dyn World, records: &[Record], before: Before<'_>) -> Resul
                 record.header.kind == Kind::Server && matches!(&*record.header.event, "tool.seen" | "tool.drifted")
             };
             if records.iter().all(notices) { Ok(()) } else { refuse("does no more than notice tools of servers") }
+        }
+        Some(SystemPart::Health) => {
+            let of_health = |record: &Record| {
+                let header = &record.header;
+                header.kind == Kind::Server && matches!(&*header.event, SERVER_FAILED | SERVER_RECOVERED)
+            };
+            if records.iter().all(of_health) { Ok(()) } else { refuse("does no more than tell how servers are") }
         }
         Some(SystemPart::SignIn) => {
             let newcomer = |record: &Record| {

@@ -9,6 +9,7 @@ mod rbac;
 mod secret;
 mod secret_backend;
 mod server;
+mod server_health;
 mod server_tools;
 mod service_account;
 mod subject;
@@ -35,6 +36,9 @@ pub use secret::{Secret, SecretAction, SecretEvent, SecretStatus, SecretVersion}
 pub use secret_backend::{BackendType, SecretBackend};
 pub use server::{
     Embedded, EnvVar, HealthCheck, Runtime, SecretKeyRef, Server, ToolFilter, ToolOverride, Transport, ValueFrom,
+};
+pub use server_health::{
+    Answers, FAILED as SERVER_FAILED, Failing, FailureCause, HealthAction, RECOVERED as SERVER_RECOVERED, Unhealthy,
 };
 pub use server_tools::{
     DRIFTS_PER_HOUR_MAX, KnownTool, Noticed, SeenTool, ServerAction, ServerEvent, ServerStatus, TOOL_BYTES_MAX,

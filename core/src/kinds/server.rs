@@ -159,6 +159,23 @@ pub struct HealthCheck {
     #[serde(default = "default_threshold")]
     pub failure_threshold: u32,
 }
+impl HealthCheck {
+    fn validate(&self, violations: &mut Violations) {
+        if self.tool.is_empty() || self.tool.len() > 128 {
+            violations.add("healthCheck.tool", "must have 1 to 128 characters");
+        }
+        for (field, seconds, max) in [
+            ("healthCheck.intervalSeconds", self.interval_seconds, 86_400),
+            ("healthCheck.timeoutSeconds", self.timeout_seconds, 600),
+            ("healthCheck.failureThreshold", self.failure_threshold, 100),
+        ] {
+            if !(1..=max).contains(&seconds) {
+                violations.add(field, format!("must be 1 to {max}"));
+            }
+        }
+    }
+}
+
 const fn default_interval() -> u32 {
     30
 }
@@ -449,8 +466,10 @@ impl Resource for Server {
     }
 
     fn decide(deciding: &Deciding<'_, Self>, action: &ServerAction) -> Result<Vec<ServerEvent>, Refusal> {
-        let ServerAction::Notice(all) = action;
-        server_tools::decide(deciding, all)
+        match action {
+            ServerAction::Notice(all) => server_tools::decide(deciding, all),
+            ServerAction::Health(action) => Ok(action.decide(deciding.meta.uid, deciding.status.failing.is_some())),
+        }
     }
 
     fn action_of(events: &[ServerEvent]) -> Option<ServerAction> {
@@ -461,10 +480,16 @@ impl Resource for Server {
         status.evolve(event, at);
     }
 
-    /// How many tools are known; which, `mcpctl tools list` tells.
+    /// How many tools are known (which, `mcpctl tools list` tells), and since when it fails.
     fn status_view(row: &Row<'_, Self>) -> serde_json::Value {
-        let known = row.status.tools.len();
-        if known == 0 { serde_json::json!({}) } else { serde_json::json!({ "knownTools": known }) }
+        let (known, mut view) = (row.status.tools.len(), serde_json::Map::new());
+        if known > 0 {
+            view.insert("knownTools".to_owned(), known.into());
+        }
+        if let Some(failing) = &row.status.failing {
+            view.insert("failing".to_owned(), serde_json::to_value(failing).unwrap_or_default());
+        }
+        view.into()
     }
 
     fn launch_differs(&self, other: &Self) -> bool {
@@ -483,10 +508,8 @@ impl Resource for Server {
         if self.sessions_max.is_some_and(|max| !(1..=1024).contains(&max)) {
             violations.add("sessionsMax", "must be 1 to 1024");
         }
-        if let Some(check) = &self.health_check
-            && (check.interval_seconds == 0 || check.timeout_seconds == 0 || check.failure_threshold == 0)
-        {
-            violations.add("healthCheck", "seconds and threshold must be 1 or more");
+        if let Some(check) = &self.health_check {
+            check.validate(violations);
         }
         if self.embedded.is_some() != (name.as_str() == "mcpctl") {
             violations.hint(

@@ -15,6 +15,7 @@ use crate::resource::{Deciding, NamedEvent};
 use crate::time::Timestamp;
 
 use super::Server;
+use super::server_health::{Answers, FAILED, Failing, HealthAction, RECOVERED, Unhealthy};
 
 /// Tools of one server that are known at most. What comes beyond is no event, and under quarantine it stays hidden.
 pub const TOOLS_MAX: usize = 2_000;
@@ -44,6 +45,9 @@ pub struct ServerStatus {
     /// Drifts in that hour.
     #[serde(skip_serializing_if = "is_zero")]
     pub drifts: u32,
+    /// Since when it is left alone because it fails, and why; nothing while it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failing: Option<Failing>,
 }
 
 fn is_none_yet(at: &Timestamp) -> bool {
@@ -106,6 +110,8 @@ pub struct Noticed {
 pub enum ServerAction {
     /// Notices definitions of tools.
     Notice(Vec<Noticed>),
+    /// Notes that it fails, or answers again.
+    Health(HealthAction),
 }
 
 /// A tool and its definition.
@@ -138,6 +144,12 @@ pub enum ServerEvent {
         /// Where they differ, as far as it is told; empty when the old one was not kept.
         diff: Vec<DefinitionChange>,
     },
+    /// It is left alone but for trials.
+    #[serde(rename = "failed")]
+    Failed(Unhealthy),
+    /// It answers again.
+    #[serde(rename = "recovered")]
+    Recovered(Answers),
 }
 
 impl NamedEvent for ServerEvent {
@@ -145,9 +157,11 @@ impl NamedEvent for ServerEvent {
         match self {
             Self::Seen { .. } => "tool.seen",
             Self::Drifted { .. } => "tool.drifted",
+            Self::Failed(_) => FAILED,
+            Self::Recovered(_) => RECOVERED,
         }
     }
-    const NAMES: &'static [&'static str] = &["tool.seen", "tool.drifted"];
+    const NAMES: &'static [&'static str] = &["tool.seen", "tool.drifted", FAILED, RECOVERED];
 }
 
 impl ServerStatus {
@@ -188,6 +202,8 @@ impl ServerStatus {
                 }
                 self.drifted(at);
             }
+            ServerEvent::Failed(what) => self.failing = Some(Failing { since: at, cause: what.cause }),
+            ServerEvent::Recovered(_) => self.failing = None,
         }
     }
 }
@@ -230,6 +246,11 @@ pub(super) fn decide(deciding: &Deciding<'_, Server>, all: &[Noticed]) -> Result
 
 /// The action that left these events.
 pub(super) fn action_of(events: &[ServerEvent]) -> ServerAction {
+    if let [only] = events
+        && let Some(action) = HealthAction::of(only)
+    {
+        return ServerAction::Health(action);
+    }
     let of = |event: &ServerEvent| match event {
         ServerEvent::Seen { tools } => {
             let of =
@@ -239,6 +260,7 @@ pub(super) fn action_of(events: &[ServerEvent]) -> ServerAction {
         ServerEvent::Drifted { tool, new, diff, .. } => {
             vec![Noticed { tool: tool.clone(), definition: *new, diff: diff.clone() }]
         }
+        ServerEvent::Failed(_) | ServerEvent::Recovered(_) => Vec::new(),
     };
     ServerAction::Notice(events.iter().flat_map::<Vec<Noticed>, _>(of).collect())
 }

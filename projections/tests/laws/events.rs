@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use mcpctl_core::actor::Actor;
 use mcpctl_core::ids::Digest;
 use mcpctl_core::kinds::{
-    GroupAction, Kind, McpTokenAction, Noticed, PasswordVersion, ProjectAction, RbacAction, SecretAction,
-    SecretVersion, ServerAction, ToolChoice, UserAction,
+    Answers, FailureCause, GroupAction, HealthAction, Kind, McpTokenAction, Noticed, PasswordVersion, ProjectAction,
+    RbacAction, SecretAction, SecretVersion, ServerAction, ToolChoice, Unhealthy, UserAction,
 };
 use mcpctl_core::name::{Name, NameRule};
 use mcpctl_core::record::Record;
@@ -46,6 +46,13 @@ pub(crate) fn eventful() -> Town {
     let attest = RbacAction::Attest { note: Some("checked".to_owned()) };
     town.act(&system, Kind::Rbac, None, "developers", Box::new(attest)).unwrap();
     tools(&mut town);
+    let failed = Unhealthy { cause: FailureCause::TimedOut, unrecorded: 2 };
+    for action in [
+        ServerAction::Health(HealthAction::Fail { server: None, what: failed }),
+        ServerAction::Health(HealthAction::Recover { server: None, what: Answers { unrecorded: 0 } }),
+    ] {
+        town.act(&system, Kind::Server, None, "base", Box::new(action)).unwrap();
+    }
     town.apply_all(&system, "kind: mcptoken\nname: short\nproject: base\nttl: 1s\n").unwrap();
     town.expire();
     for kind in Kind::ALL.iter().rev() {

@@ -217,7 +217,22 @@ fn running() -> Vec<(&'static str, Value)> {
         ("seq", shape("Seq")),
         ("log", text()),
         ("objects", objects),
+        ("servers", many(&shape("ServerHealth"))),
         ("instances", many(&shape("Instance"))),
+    ]);
+    let causes = one_of(&["unavailable", "timed-out", "gone", "protocol", "check-failed"]);
+    let probe = object(&[("at", moment()), ("passed", json!({ "type": "boolean" })), ("tookMs", number())]);
+    let health = object(&[
+        ("server", text()),
+        ("state", one_of(&["HEALTHY", "FAILING", "UNHEALTHY", "IDLE", "UNKNOWN"])),
+        ("since?", moment()),
+        ("failures", number()),
+        ("cause?", causes),
+        ("lastError?", text()),
+        ("lastErrorAt?", moment()),
+        ("check?", text()),
+        ("lastProbe?", probe),
+        ("nextProbeAt?", moment()),
     ]);
     let consistency = object(&[("checkpoint", text()), ("proof", many(&text()))]);
     let proved_root = object(&[("record", text()), ("proof", text())]);
@@ -229,6 +244,7 @@ fn running() -> Vec<(&'static str, Value)> {
         ("AuditEntry", object(&entry)),
         ("AuditItem", object(&item)),
         ("Instance", instance),
+        ("ServerHealth", health),
         ("Status", status),
     ]
 }

@@ -76,7 +76,7 @@ fn noticed(header: &Header, payload: ServerEvent, about: &About<'_>) -> Vec<Tool
         ServerEvent::Drifted { tool, old, new, diff } if tool == about.tool => {
             vec![ToolEvent { definition: Some(new), old: Some(old), diff, ..event(header) }]
         }
-        ServerEvent::Drifted { .. } => Vec::new(),
+        ServerEvent::Drifted { .. } | ServerEvent::Failed(_) | ServerEvent::Recovered(_) => Vec::new(),
     }
 }
 
