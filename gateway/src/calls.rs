@@ -18,7 +18,7 @@ use crate::link::Link;
 use crate::lists::{ListKind, annotated, definition};
 use crate::log_level::is_level;
 use crate::mrtr::{Round, carried, is_input_required, may_ask, to_legacy, to_modern};
-use crate::param_headers::check;
+use crate::param_headers::{check, usable};
 use crate::resolve::unknown;
 use crate::rpc_error::{HEADER_MISMATCH, INTERNAL, INVALID_PARAMS, RpcError};
 use crate::sink::{CallerSink, LogWish};
@@ -235,6 +235,9 @@ async fn check_param_headers(
 ) -> Result<(), RpcError> {
     let mirrored = context.dialect.is_modern() && context.over_http;
     let Target::Tool(tool) = target else { return Ok(()) };
+    if link.era == Era::Modern && !context.dialect.is_modern() {
+        return check_usable(link, tool);
+    }
     if !mirrored || link.era == Era::Modern {
         return Ok(());
     }
@@ -243,6 +246,17 @@ async fn check_param_headers(
         let words = format!("Header mismatch: {header} and the argument must say the same");
         RpcError::bad_request(HEADER_MISMATCH, words)
     })
+}
+
+/// In front of a modern server the gateway stands for a client that knows nothing of annotations: what that client would have
+/// to leave alone, it leaves alone (2026-07-28, tools, `x-mcp-header`).
+fn check_usable(link: &Link, tool: &str) -> Result<(), RpcError> {
+    let usable = link.annotated().is_none_or(|all| all.get(tool).is_none_or(|one| usable(one.as_ref())));
+    if usable {
+        return Ok(());
+    }
+    let words = format!("the definition of the tool {tool:?} breaks a rule of x-mcp-header, so it can't be called");
+    Err(RpcError::new(INVALID_PARAMS, words))
 }
 
 /// Makes a request of a legacy server. Of a modern client it may have to wait for answers to what the server asks.

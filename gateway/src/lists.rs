@@ -111,7 +111,7 @@ impl Listed {
             kind == ListKind::Tools && self.pages.iter().any(|page| may_have_key(page.get(), "\"x-mcp-header\""));
         let entries = if some { self.entries(kind) } else { Vec::new() };
         let annotated = entries.into_iter().map(|(name, tool)| (Box::from(&*name), of_tool(&tool)));
-        annotated.filter(|(_, annotated)| !annotated.is_empty()).collect()
+        annotated.filter(|(_, annotated)| annotated.as_ref().is_none_or(|some| !some.is_empty())).collect()
     }
 
     fn names(&self, kind: ListKind) -> Names {
@@ -205,5 +205,5 @@ pub(crate) async fn annotated(context: &Context, server: &ServerView, link: &Lin
         // Who does not answer for a list won't answer the call either, which then says so.
         let _ = names(context, ListKind::Tools, server).await;
     }
-    link.annotated().and_then(|all| all.get(tool).cloned()).unwrap_or_default()
+    link.annotated().and_then(|all| all.get(tool).cloned().flatten()).unwrap_or_default()
 }

@@ -25,18 +25,24 @@ pub(crate) struct Annotated {
     header: String,
     /// Where the argument is.
     path: Vec<String>,
+    /// It is a `number`, which the specification does not let travel.
+    number: bool,
 }
 
-/// Annotated tools of a server, by name.
-pub(crate) type AnnotatedTools = HashMap<Box<str>, Vec<Annotated>>;
+/// Annotated tools of a server, by name. `None`: the annotations break a rule, and nobody may call the tool as a modern client.
+pub(crate) type AnnotatedTools = HashMap<Box<str>, Option<Vec<Annotated>>>;
 
-/// The annotated properties of a tool as it was listed. A definition that breaks a rule of annotations has none that count.
-pub(crate) fn of_tool(tool: &Members<'_>) -> Vec<Annotated> {
-    let Some(schema) = tool.get("inputSchema").filter(|raw| raw.get().contains(ANNOTATION)) else { return Vec::new() };
-    let Ok(Value::Object(schema)) = serde_json::from_str(schema.get()) else { return Vec::new() };
+/// The annotated properties of a tool as it was listed; `None` when the definition breaks a rule of annotations.
+pub(crate) fn of_tool(tool: &Members<'_>) -> Option<Vec<Annotated>> {
     let mut found = Vec::new();
-    let fine = collect(&schema, &mut Vec::new(), &mut found);
-    if fine { found } else { Vec::new() }
+    let Some(schema) = tool.get("inputSchema").filter(|raw| raw.get().contains(ANNOTATION)) else { return Some(found) };
+    let Ok(Value::Object(schema)) = serde_json::from_str(schema.get()) else { return Some(found) };
+    collect(&schema, &mut Vec::new(), &mut found).then_some(found)
+}
+
+/// Whether a client of the modern era may call a tool with these annotations.
+pub(crate) fn usable(annotated: Option<&Vec<Annotated>>) -> bool {
+    annotated.is_some_and(|all| all.iter().all(|one| !one.number))
 }
 
 /// Only what is reached through `properties` counts: nobody can say which branch of a composition holds.
@@ -55,7 +61,8 @@ fn collect(schema: &Map<String, Value>, path: &mut Vec<String>, found: &mut Vec<
             if twice || !is_primitive(property) || found.len() == ANNOTATED_MAX {
                 return false;
             }
-            found.push(Annotated { header, path: path.clone() });
+            let number = property.get("type").and_then(Value::as_str) == Some("number");
+            found.push(Annotated { header, path: path.clone(), number });
         }
         if !collect(property, path, found) {
             return false;
@@ -153,7 +160,7 @@ mod tests {
 
     fn annotated(properties: &str) -> Vec<Annotated> {
         let tool = raw(format!(r#"{{"name":"t","inputSchema":{{"type":"object","properties":{properties}}}}}"#));
-        of_tool(&Members::of(&tool))
+        of_tool(&Members::of(&tool)).unwrap_or_default()
     }
 
     fn checked(headers: &[(&str, &str)], arguments: &str) -> bool {
@@ -195,6 +202,20 @@ mod tests {
         ] {
             assert_eq!(annotated(properties), [], "{properties}");
         }
+    }
+
+    #[test]
+    fn a_tool_whose_annotations_break_a_rule_is_told_from_one_that_has_none() {
+        let usable_with = |annotation: &str| {
+            let properties = format!(r#"{{"a":{{"type":"string"{annotation}}}}}"#);
+            let tool = raw(format!(r#"{{"name":"t","inputSchema":{{"type":"object","properties":{properties}}}}}"#));
+            usable(of_tool(&Members::of(&tool)).as_ref())
+        };
+        assert!(usable_with("") && usable_with(r#","x-mcp-header":"A""#));
+        assert!(!usable_with(r#","x-mcp-header":"A b""#) && !usable_with(r#","x-mcp-header":"Région""#));
+        let tool = raw(r#"{"inputSchema":{"properties":{"a":{"type":"number","x-mcp-header":"A"}}}}"#.into());
+        let number = of_tool(&Members::of(&tool));
+        assert!(number.as_ref().is_some_and(|all| all.len() == 1) && !usable(number.as_ref()));
     }
 
     #[test]

@@ -52,7 +52,8 @@ impl Rounds<'_> {
     /// Makes the call, and answers what the server asks, until it has answered.
     pub(crate) async fn run(&self, first: Authorized, change: &impl Fn(&mut Authorized)) -> Result<Reply, Unanswered> {
         let mut authorized = first;
-        let mut headers = Vec::new();
+        let mut headers = self.known_headers();
+        authorized.add_headers(&headers);
         for round in 0..ROUNDS_MAX {
             let reply = send(authorized, self.session, self.sink.clone()).await?;
             let params = match reply {
@@ -62,8 +63,9 @@ impl Rounds<'_> {
                 },
                 // It has not been acted upon, and the client knows no such headers.
                 Reply::Error(error) if round == 0 && is_mismatch(&error) => {
-                    headers = self.param_headers().await;
-                    if headers.is_empty() {
+                    let sent = std::mem::take(&mut headers);
+                    headers = self.param_headers(!sent.is_empty()).await;
+                    if headers.is_empty() || headers == sent {
                         return Ok(Reply::Error(error));
                     }
                     self.params(None, None)
@@ -78,9 +80,19 @@ impl Rounds<'_> {
         Ok(Reply::Error(RpcError::new(INTERNAL, words).to_raw()))
     }
 
-    /// Headers that a modern client would have sent with its arguments.
-    async fn param_headers(&self) -> Vec<(String, String)> {
+    /// Headers that a modern client would have sent with its arguments, as far as the tool's definition is known.
+    fn known_headers(&self) -> Vec<(String, String)> {
+        let (Target::Tool(tool), Some(all)) = (self.target, self.link.annotated()) else { return Vec::new() };
+        let annotated = all.get(&**tool).and_then(Option::as_ref);
+        annotated.map(|annotated| make(annotated, self.parsed.arguments())).unwrap_or_default()
+    }
+
+    /// The same by the definition of now.
+    async fn param_headers(&self, outdated: bool) -> Vec<(String, String)> {
         let Target::Tool(tool) = self.target else { return Vec::new() };
+        if outdated {
+            self.link.note("notifications/tools/list_changed");
+        }
         let annotated = annotated(self.context, self.server, self.link, tool).await;
         make(&annotated, self.parsed.arguments())
     }
