@@ -15,9 +15,13 @@ use tokio_util::sync::CancellationToken;
 use crate::asked::Asked;
 use crate::dialect::Dialect;
 use crate::gateway::Gateway;
+use crate::http::Source;
 use crate::link::Link;
 use crate::listener::Listener;
+use crate::message::Message;
 use crate::mrtr::Round;
+use crate::outlet::Outlet;
+use crate::resumable::Streams;
 
 /// Streams that one client may hold open besides those of its calls.
 const LISTENERS_MAX: usize = 32;
@@ -26,6 +30,20 @@ const LISTENERS_MAX: usize = 32;
 pub(crate) const SUBSCRIBED_MAX: usize = 1024;
 /// Longest URI that is kept, in bytes.
 pub(crate) const URI_BYTES_MAX: usize = 8 << 10;
+
+/// The version from which on streams can be taken up again. Clients of older ones do not know an event without data.
+const RESUMABLE: &str = "2025-11-25";
+
+/// Streams of a session that can be taken up again.
+pub(crate) type ClientStreams = Streams<Source>;
+
+/// A call that runs.
+struct RunningCall {
+    cancel: CancellationToken,
+    outlet: Outlet,
+    /// It has been seen by a sweep.
+    lasts: bool,
+}
 
 /// A client.
 pub(crate) struct Client {
@@ -40,7 +58,8 @@ pub(crate) struct Client {
     sessions: Arc<dyn Sessions>,
     links: Mutex<HashMap<Uid, Arc<Link>>>,
     listeners: Mutex<Vec<Arc<Listener>>>,
-    calls: Mutex<HashMap<Box<str>, CancellationToken>>,
+    calls: Mutex<HashMap<Box<str>, RunningCall>>,
+    streams: Arc<ClientStreams>,
     /// Calls of a modern client whose legacy servers may ask.
     rounds: Mutex<Vec<Weak<Round>>>,
     level: Mutex<Option<Arc<str>>>,
@@ -60,6 +79,7 @@ impl Client {
             links: Mutex::default(),
             listeners: Mutex::default(),
             calls: Mutex::default(),
+            streams: Arc::default(),
             rounds: Mutex::default(),
             level: Mutex::default(),
             subscribed: watch::Sender::default(),
@@ -121,14 +141,41 @@ impl Client {
 
     /// Tells whoever listens for it.
     pub(crate) fn tell(&self, method: &str, params: Option<&RawValue>) {
-        self.listeners.lock().iter().for_each(|listener| listener.tell(method, params));
+        let mut told = false;
+        for listener in self.listeners.lock().iter() {
+            told |= listener.tell(method, params) && listener.takes_all();
+        }
+        if !told {
+            self.streams.keep(|| Message::notification(method, params.map(RawValue::get)));
+        }
+    }
+
+    /// Its streams, if they can be taken up again.
+    pub(crate) fn resumable(&self) -> Option<&Arc<ClientStreams>> {
+        let version = self.dialect.as_ref().map(|dialect| dialect.version);
+        (self.key.session.is_some() && version == Some(RESUMABLE)).then_some(&self.streams)
+    }
+
+    /// Begins streams for calls that were running at the last sweep already: their clients then know where to take them up
+    /// again. Forgets streams that nobody came back for.
+    pub(crate) fn sweep_streams(&self) {
+        if self.resumable().is_none() {
+            return;
+        }
+        for call in self.calls.lock().values_mut() {
+            if std::mem::replace(&mut call.lasts, true) {
+                call.outlet.put(Message::default());
+            }
+        }
+        self.streams.sweep();
     }
 
     /// Notes a running call, so that it can be cancelled by its id.
-    pub(crate) fn begin_call(&self, id: &RawValue) -> CancellationToken {
-        let token = CancellationToken::new();
-        self.calls.lock().insert(id.get().into(), token.clone());
-        token
+    pub(crate) fn begin_call(&self, id: &RawValue, outlet: &Outlet) -> CancellationToken {
+        let cancel = CancellationToken::new();
+        let call = RunningCall { cancel: cancel.clone(), outlet: outlet.clone(), lasts: false };
+        self.calls.lock().insert(id.get().into(), call);
+        cancel
     }
 
     pub(crate) fn end_call(&self, id: &RawValue) {
@@ -138,7 +185,7 @@ impl Client {
     /// Cancels a running call.
     pub(crate) fn cancel(&self, id: &RawValue) {
         if let Some(call) = self.calls.lock().get(id.get()) {
-            call.cancel();
+            call.cancel.cancel();
         }
     }
 

@@ -112,6 +112,11 @@ impl Clients {
         ended
     }
 
+    /// Looks after the streams of all sessions.
+    pub(crate) fn sweep_streams(&self) {
+        self.sessions.read().values().for_each(|client| client.sweep_streams());
+    }
+
     /// How many sessions are open.
     pub(crate) fn count(&self) -> usize {
         self.sessions.read().len()

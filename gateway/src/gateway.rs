@@ -16,6 +16,8 @@ use crate::mrtr::Seal;
 use crate::mrtr::held::HeldCalls;
 use crate::options::Options;
 
+/// How often streams are looked after: a call that lasts so long is answered on a stream that can be taken up again.
+const SWEEP_STREAMS: Duration = Duration::from_secs(1);
 /// How often clients that are idle are looked for.
 const SWEEP: Duration = Duration::from_secs(10);
 
@@ -55,6 +57,7 @@ impl Gateway {
             stop,
         });
         gateway.tasks.spawn(sweep(gateway.clone()));
+        gateway.tasks.spawn(sweep_streams(gateway.clone()));
         gateway
     }
 
@@ -69,6 +72,18 @@ impl Gateway {
         };
         if tokio::time::timeout(self.options.drain, ended).await.is_err() {
             tracing::warn!(tasks = self.tasks.len(), "stopped without waiting any longer for what was going on");
+        }
+    }
+}
+
+/// Looks after streams that can be taken up again.
+async fn sweep_streams(gateway: Arc<Gateway>) {
+    let mut ticks = tokio::time::interval(SWEEP_STREAMS);
+    loop {
+        tokio::select! {
+            biased;
+            () = gateway.stop.cancelled() => return,
+            _ = ticks.tick() => gateway.clients.sweep_streams(),
         }
     }
 }

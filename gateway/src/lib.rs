@@ -13,6 +13,8 @@ mod dialect;
 mod exchange;
 mod feed;
 mod found;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gateway;
 mod http;
 mod json;
@@ -33,6 +35,7 @@ mod outlet;
 mod param_headers;
 mod request;
 mod resolve;
+mod resumable;
 mod rpc_error;
 mod session_stream;
 mod sink;

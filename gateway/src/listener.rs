@@ -98,17 +98,15 @@ impl Listener {
         self.wish == Wish::All
     }
 
-    /// Puts a notification in, if it is wanted.
-    pub(crate) fn tell(&self, method: &str, params: Option<&RawValue>) {
+    /// Puts a notification in, if it is wanted. Says whether it was taken.
+    pub(crate) fn tell(&self, method: &str, params: Option<&RawValue>) -> bool {
         match &self.wish {
-            Wish::All => {
-                self.outlet.put(Message::notification(method, params.map(RawValue::get)));
-            }
+            Wish::All => self.outlet.put(Message::notification(method, params.map(RawValue::get))),
             Wish::Some { id, filter } if filter.wants(method, params) => {
                 self.acknowledge();
-                self.outlet.put(Message::notification(method, Some(&with_subscription(params, id))));
+                self.outlet.put(Message::notification(method, Some(&with_subscription(params, id))))
             }
-            Wish::Some { .. } => {}
+            Wish::Some { .. } => false,
         }
     }
 

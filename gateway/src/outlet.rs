@@ -8,6 +8,7 @@ use futures::task::AtomicWaker;
 use mcpctl_api::cut::Cut;
 use parking_lot::Mutex;
 
+use crate::client::ClientStreams;
 use crate::message::Message;
 
 /// Messages that may wait for a client that reads slowly.
@@ -20,6 +21,8 @@ struct Shared {
     closed: AtomicBool,
     finish_alone: AtomicBool,
     access: OnceLock<Cut>,
+    /// Where its stream can be taken up again.
+    resumable: OnceLock<Arc<ClientStreams>>,
 }
 
 /// Where messages are put in. Cheap to clone.
@@ -38,11 +41,8 @@ pub(crate) fn outlet() -> (Outlet, Waiting) {
 impl Outlet {
     /// Puts a message in, without waiting. `false` if the client is gone or does not read.
     pub(crate) fn put(&self, message: Message) -> bool {
-        if self.0.closed.load(Ordering::Acquire) {
-            return false;
-        }
         let mut queue = self.0.queue.lock();
-        if queue.len() >= WAITING_MAX {
+        if queue.len() >= WAITING_MAX || self.0.closed.load(Ordering::Acquire) {
             return false;
         }
         queue.push_back(message);
@@ -54,6 +54,11 @@ impl Outlet {
     /// The access by which messages leave.
     pub(crate) fn by_access(&self, cut: &Cut) {
         let _ = self.0.access.set(cut.clone());
+    }
+
+    /// The stream can be taken up again where it breaks off.
+    pub(crate) fn resumable(&self, streams: &Arc<ClientStreams>) {
+        let _ = self.0.resumable.set(streams.clone());
     }
 
     /// Whether anybody takes messages out.
@@ -92,6 +97,18 @@ impl Waiting {
         self.0.access.get()
     }
 
+    /// Where the stream can be taken up again, if it can.
+    pub(crate) fn resumable(&self) -> Option<&Arc<ClientStreams>> {
+        self.0.resumable.get()
+    }
+
+    /// Takes what is there, and lets nothing more in.
+    pub(crate) fn close(&self) -> VecDeque<Message> {
+        let mut queue = self.0.queue.lock();
+        self.0.closed.store(true, Ordering::Release);
+        std::mem::take(&mut *queue)
+    }
+
     /// Whether the request goes on without its client: until its end, or because its access has ended, to record that.
     pub(crate) fn finishes_alone(&self) -> bool {
         self.0.finish_alone.load(Ordering::Acquire) || self.access().is_some_and(Cut::is_cancelled)
@@ -100,8 +117,7 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.closed.store(true, Ordering::Release);
-        self.0.queue.lock().clear();
+        self.close();
     }
 }
 

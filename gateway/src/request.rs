@@ -30,6 +30,9 @@ impl Request<'_> {
         let context = self.context(speaker);
         if !context.dialect.is_modern() {
             self.outlet.finish_alone();
+            if let (Some(streams), Way::Http { .. }) = (client.resumable(), &self.arrival.way) {
+                self.outlet.resumable(streams);
+            }
         }
         let Some(id) = parsed.id else { return Answered::empty(202) };
         if &*parsed.method == "ping" && !context.dialect.is_modern() {
@@ -63,7 +66,7 @@ impl Request<'_> {
         if !by_id || &*parsed.method == "initialize" {
             return Some(perform(context, parsed, audit).await);
         }
-        let cancelled = context.client.begin_call(id);
+        let cancelled = context.client.begin_call(id, self.outlet);
         let done = tokio::select! {
             biased;
             () = cancelled.cancelled() => None,

@@ -16,8 +16,10 @@ use crate::exchange::{Answered, Arrival, Way};
 use crate::gateway::Gateway;
 use crate::modern::{Given, Mirrored, from_sentinel};
 use crate::outlet::outlet;
+use crate::resumable::{EventId, Resumed};
 use crate::rpc_error::RpcError;
 
+const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
@@ -105,13 +107,35 @@ async fn of_session(gateway: &Arc<Gateway>, request: &Parts, project: &str, bear
         return refuse_of(gateway, &Method::GET, project, &error).await;
     }
     let (outlet, waiting) = outlet();
-    match gateway.open_stream(&bearer, project, &session, outlet).await {
-        Ok((context, open)) => {
-            context.outlet.by_access(&context.admission.cut);
-            let streaming = Box::pin(async move { context.stream_all(Some(open)).await });
-            events(Events::new(Running::new(gateway.clone(), waiting, streaming), None, None))
+    let (context, open) = match gateway.open_stream(&bearer, project, &session, outlet).await {
+        Ok(opened) => opened,
+        Err(answered) => return whole(answered),
+    };
+    context.outlet.by_access(&context.admission.cut);
+    let streams = context.client.resumable().cloned();
+    let after = last_event(headers).filter(|_| streams.is_some());
+    if let (Some(streams), Some(after)) = (&streams, after)
+        && let Some(resumed) = streams.resume(after.stream).await
+    {
+        match resumed {
+            Resumed::Live(source) if !source.is_own() => return events(Events::resumed(source, after)),
+            // The stream of the session that is thought to be open still: its place is taken below.
+            Resumed::Live(mut source) => source.leave(),
+            Resumed::Over(replay) => {
+                let nothing = Box::pin(std::future::ready(Answered::empty(200)));
+                return events(Events::left(Running::new(gateway.clone(), waiting, nothing), &replay, after));
+            }
         }
-        Err(answered) => whole(answered),
+    }
+    let streaming = Box::pin(async move { context.stream_all(Some(open)).await });
+    events(Events::own(Running::new(gateway.clone(), waiting, streaming), streams.as_ref(), after))
+}
+
+/// The event after which a client takes a stream up again. What is no id of ours names no event.
+fn last_event(headers: &HeaderMap) -> Option<EventId> {
+    match given(headers, &LAST_EVENT) {
+        Given::Once(text) => text.parse().ok(),
+        Given::Absent | Given::Bad => None,
     }
 }
 

@@ -18,8 +18,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use body::Source;
+
 use crate::gateway::Gateway;
 use crate::options::Options;
+/// Takes the head of a request out of what has come, for the fuzzer.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_request_head(input: &mut bytes::BytesMut) -> Result<Option<()>, u16> {
+    head::read_head(input).map(|head| head.map(drop))
+}
+
 use connection::Connection;
 use guard::Guard;
 use lanes::Lanes;

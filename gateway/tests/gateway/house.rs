@@ -242,6 +242,8 @@ impl Stream {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
                 let data = event.lines().find_map(|line| line.strip_prefix("data: ")).map(str::to_owned);
+                // An event without data says where the stream can be taken up again.
+                let data = data.filter(|data| !data.trim().is_empty());
                 self.text = rest.to_owned();
                 match data {
                     Some(data) => return Ok(Some(serde_json::from_str(&data).unwrap())),

@@ -13,6 +13,7 @@ mod no_ttl;
 mod param_headers;
 mod questions;
 mod relays;
+mod resumable;
 mod sessions;
 mod slow_agent;
 mod stdio;
