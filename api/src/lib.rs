@@ -5,6 +5,8 @@ pub mod causes;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod cut;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod http1;
 pub mod lease;
 #[cfg(feature = "client")]

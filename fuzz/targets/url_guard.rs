@@ -1,0 +1,6 @@
+//! Addresses of servers.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    mcpctl_api::fuzzing::url_guard(bytes);
+});
