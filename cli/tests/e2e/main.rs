@@ -4,6 +4,7 @@
 mod agents;
 mod audit_export;
 mod bad_input;
+mod bit_rot;
 mod conformance;
 mod crash;
 mod evidence;
