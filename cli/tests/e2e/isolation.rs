@@ -45,7 +45,7 @@ impl Client {
         stream.set_nodelay(true).unwrap();
         let (token, input) = (token.to_owned(), Vec::new());
         let mut client = Self { number, stream, host, path, token, session: None, input };
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             client.initialize().await;
         }
         client
@@ -91,7 +91,7 @@ impl Client {
 
     /// One call; the ids of all clients are the same, and some are texts.
     async fn call(&mut self, number: u64) {
-        let id = if number % 3 == 0 { json!(format!("id-{}", number % 7)) } else { json!(number % 7) };
+        let id = if number.is_multiple_of(3) { json!(format!("id-{}", number % 7)) } else { json!(number % 7) };
         let arguments =
             json!({"client": self.number, "call": number, "canary": format!("{:x}", self.number * 1_000_003 + number)});
         let mut params = json!({"name": "echo", "arguments": arguments});
