@@ -40,8 +40,11 @@ pub(crate) fn json_rpc(bytes: &[u8]) {
     }
 }
 
+/// The events of a stream by kind and data, the last id, and whether it was refused.
+type Events = (Vec<(String, Vec<u8>)>, Option<String>, bool);
+
 /// All events of a stream that comes in pieces of these sizes, over and over.
-fn events(bytes: &[u8], sizes: &[usize]) -> (Vec<(String, Vec<u8>)>, Option<String>, bool) {
+fn events(bytes: &[u8], sizes: &[usize]) -> Events {
     let (mut parser, mut found, mut rest) = (SseParser::default(), Vec::new(), bytes);
     for size in sizes.iter().cycle() {
         if rest.is_empty() {
@@ -133,11 +136,11 @@ pub(crate) fn url_guard(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(&bytes[16..]) else { return };
     let Ok(url) = url::Url::parse(text) else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    if !matches!(url.host(), Some(url::Host::Domain(_))) {
-        if let Ok(pinned) = runtime.block_on(super::address_guard::pin(&url, false)) {
-            assert!(pinned.iter().all(|address| !own(address.ip())), "{url} leads to {pinned:?}");
-            assert!(url.username().is_empty() && url.password().is_none() && matches!(url.scheme(), "http" | "https"));
-        }
+    if !matches!(url.host(), Some(url::Host::Domain(_)))
+        && let Ok(pinned) = runtime.block_on(super::address_guard::pin(&url, false))
+    {
+        assert!(pinned.iter().all(|address| !own(address.ip())), "{url} leads to {pinned:?}");
+        assert!(url.username().is_empty() && url.password().is_none() && matches!(url.scheme(), "http" | "https"));
     }
 }
 

@@ -23,7 +23,7 @@ fn open(dir: &Path) -> Result<AuditLog, LogError> {
 }
 
 fn entry(n: u64) -> AuditEntry {
-    let reason = (n % 10 == 0).then(|| "for ann@example.com".to_owned());
+    let reason = n.is_multiple_of(10).then(|| "for ann@example.com".to_owned());
     AuditEntry {
         kind: "call".to_owned(),
         tool: Some(format!("tool-{n}")),
