@@ -177,11 +177,13 @@ async fn record(
         Ok(bearer) => bearer,
         Err(refused) => return refused.into_response(),
     };
-    let entries = match read_entries(&body) {
-        Ok(entries) => entries,
-        Err(detail) => return malformed(detail),
-    };
     let admission = parts.plane.admit(&bearer, &project).await;
+    let entries = match (read_entries(&body), &admission) {
+        (Ok(entries), _) => entries,
+        // Who may not come in is not told what is wrong with what they brought.
+        (Err(_), Err(denial)) => return denied(denial),
+        (Err(detail), Ok(_)) => return malformed(detail),
+    };
     if let Err(denial) = &admission
         && entries.iter().any(|entry| entry.allowed)
     {

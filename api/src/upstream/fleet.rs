@@ -104,8 +104,8 @@ pub struct Fleet {
     /// Looks at lists of tools on their way.
     tap: Option<Arc<dyn ListTap>>,
     servers: RwLock<HashMap<Uid, Arc<Server>>>,
-    /// Servers that live in this process.
-    embedded: RwLock<HashMap<Uid, Arc<dyn Sessions>>>,
+    /// Servers that live in this process, and since when.
+    embedded: RwLock<HashMap<Uid, (SystemTime, Arc<dyn Sessions>)>>,
     /// Servers that are being replaced.
     retiring: TaskTracker,
     applying: tokio::sync::Mutex<()>,
@@ -139,7 +139,7 @@ impl Fleet {
     /// Makes a server that lives in this process reachable like any other. It is not subject to [`Fleet::apply`]; where a
     /// plan has the same uid, the plan is followed.
     pub fn register(&self, server: Uid, sessions: Arc<dyn Sessions>) {
-        self.embedded.write().insert(server, sessions);
+        self.embedded.write().insert(server, (SystemTime::now(), sessions));
     }
 
     /// Takes back [`Fleet::register`].
@@ -203,8 +203,9 @@ impl Fleet {
         if let Some(server) = self.servers.read().get(&server) {
             return Some(server.health());
         }
-        let unavailable = self.embedded.read().get(&server)?.unavailable();
-        Some(of_this_process(unavailable))
+        let embedded = self.embedded.read();
+        let (since, sessions) = embedded.get(&server)?;
+        Some(of_this_process(*since, sessions.unavailable()))
     }
 
     /// Counts how often servers became unhealthy or healthy again: for whoever wants to know when to look.
@@ -269,7 +270,7 @@ impl Sessions for Fleet {
         }
         let embedded = self.embedded.read().get(&server).cloned();
         match embedded {
-            Some(sessions) => sessions.session(server, key).await,
+            Some((_, sessions)) => sessions.session(server, key).await,
             None => Err(UpstreamError::Unavailable {
                 server: server.to_string(),
                 why: "it is not run here: `mcpctl get servers` shows which there are".into(),
@@ -281,22 +282,25 @@ impl Sessions for Fleet {
         let servers: Vec<_> = self.servers.read().values().cloned().collect();
         join_all(servers.iter().map(|server| server.end(key))).await;
         let embedded: Vec<_> = self.embedded.read().values().cloned().collect();
-        join_all(embedded.iter().map(|sessions| sessions.end(key))).await;
+        join_all(embedded.iter().map(|(_, sessions)| sessions.end(key))).await;
     }
 }
 
 /// The health of what lives in this process: well, unless it can't be had at all.
-fn of_this_process(unavailable: Option<String>) -> ServerHealth {
-    let state = if unavailable.is_some() { HealthState::Unhealthy } else { HealthState::Healthy };
-    let failure = |why| LastFailure { at: SystemTime::now(), cause: FailureCause::Unavailable, why };
+fn of_this_process(since: SystemTime, unavailable: Option<String>) -> ServerHealth {
+    let (state, check) = match unavailable {
+        Some(_) => (HealthState::Unhealthy, "none: it can't be started"),
+        None => (HealthState::Healthy, "none: it is part of the control plane"),
+    };
+    let failure = |why| LastFailure { at: since, cause: FailureCause::Unavailable, why };
     ServerHealth {
         state,
-        since: SystemTime::now(),
+        since,
         failures: 0,
         last_failure: unavailable.map(failure),
         last_probe: None,
         next_probe: None,
-        check: "none: it is part of the control plane".to_owned(),
+        check: check.to_owned(),
         transitions: 0,
     }
 }

@@ -52,7 +52,7 @@ impl Rounds<'_> {
     /// Makes the call, and answers what the server asks, until it has answered.
     pub(crate) async fn run(&self, first: Authorized, change: &impl Fn(&mut Authorized)) -> Result<Reply, Unanswered> {
         let mut authorized = first;
-        let mut headers = self.known_headers();
+        let mut headers = self.param_headers(false).await;
         authorized.add_headers(&headers);
         for round in 0..ROUNDS_MAX {
             let reply = send(authorized, self.session, self.sink.clone()).await?;
@@ -80,14 +80,8 @@ impl Rounds<'_> {
         Ok(Reply::Error(RpcError::new(INTERNAL, words).to_raw()))
     }
 
-    /// Headers that a modern client would have sent with its arguments, as far as the tool's definition is known.
-    fn known_headers(&self) -> Vec<(String, String)> {
-        let (Target::Tool(tool), Some(all)) = (self.target, self.link.annotated()) else { return Vec::new() };
-        let annotated = all.get(&**tool).and_then(Option::as_ref);
-        annotated.map(|annotated| make(annotated, self.parsed.arguments())).unwrap_or_default()
-    }
-
-    /// The same by the definition of now.
+    /// Headers that a modern client would have sent with its arguments, by the tool's definition: as it was last listed in this
+    /// conversation, or as it is listed now.
     async fn param_headers(&self, outdated: bool) -> Vec<(String, String)> {
         let Target::Tool(tool) = self.target else { return Vec::new() };
         if outdated {
