@@ -98,14 +98,16 @@ pub struct InstanceStatus {
     pub last_error: Option<String>,
 }
 
+/// A server that lives in this process, and since when.
+type Embedded = (SystemTime, Arc<dyn Sessions>);
+
 /// All servers of this process.
 pub struct Fleet {
     limits: Arc<FleetLimits>,
     /// Looks at lists of tools on their way.
     tap: Option<Arc<dyn ListTap>>,
     servers: RwLock<HashMap<Uid, Arc<Server>>>,
-    /// Servers that live in this process, and since when.
-    embedded: RwLock<HashMap<Uid, (SystemTime, Arc<dyn Sessions>)>>,
+    embedded: RwLock<HashMap<Uid, Embedded>>,
     /// Servers that are being replaced.
     retiring: TaskTracker,
     applying: tokio::sync::Mutex<()>,
