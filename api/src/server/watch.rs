@@ -168,10 +168,7 @@ async fn record(
     body: Bytes,
 ) -> Response {
     if let Some(ticket) = headers.get(TICKET) {
-        return match read_entries(&body) {
-            Ok(entries) => late(&parts, &project, ticket.to_str().unwrap_or_default(), entries).await,
-            Err(detail) => malformed(detail),
-        };
+        return late(&parts, &project, ticket.to_str().unwrap_or_default(), &body).await;
     }
     let bearer = match bearer_of(&headers) {
         Ok(bearer) => bearer,
@@ -228,9 +225,13 @@ fn not_audited(why: &str) -> Response {
 
 /// Records what a gateway could not deliver at once. Whose access it was is what the ticket says. An entry that is there
 /// already is not written again: the gateway was not answered the first time.
-async fn late(parts: &ForGateways, project: &str, ticket: &str, entries: Vec<AuditEntry>) -> Response {
+async fn late(parts: &ForGateways, project: &str, ticket: &str, body: &[u8]) -> Response {
     let Some(ticket) = parts.plane.audit().tickets().read(ticket).filter(|ticket| ticket.project == project) else {
         return unauthorized("the audit ticket is none of this control plane, or of another project").into_response();
+    };
+    let entries = match read_entries(body) {
+        Ok(entries) => entries,
+        Err(detail) => return malformed(detail),
     };
     let _turn = parts.delivered.turn.lock().await;
     for entry in entries {
