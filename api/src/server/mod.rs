@@ -35,6 +35,7 @@ mod power;
 mod prepare;
 pub mod problem;
 pub mod process;
+pub mod project_view;
 pub mod published;
 mod questions;
 pub mod rate_limit;

@@ -13,6 +13,7 @@ mod server_health;
 mod server_tools;
 mod service_account;
 mod subject;
+mod tool_filter;
 mod user;
 
 use std::fmt;
@@ -34,9 +35,7 @@ pub use project_tools::{
 pub use rbac::{Attested, Rbac, RbacAction, RbacEvent, RbacStatus};
 pub use secret::{Secret, SecretAction, SecretEvent, SecretStatus, SecretVersion};
 pub use secret_backend::{BackendType, SecretBackend};
-pub use server::{
-    Embedded, EnvVar, HealthCheck, Runtime, SecretKeyRef, Server, ToolFilter, ToolOverride, Transport, ValueFrom,
-};
+pub use server::{Embedded, EnvVar, HealthCheck, Runtime, SecretKeyRef, Server, Transport, ValueFrom};
 pub use server_health::{
     Answers, FAILED as SERVER_FAILED, Failing, FailureCause, HealthAction, RECOVERED as SERVER_RECOVERED, Unhealthy,
 };
@@ -46,6 +45,7 @@ pub use server_tools::{
 };
 pub use service_account::ServiceAccount;
 pub use subject::{SubjectRef, TokenSha};
+pub use tool_filter::{ToolFilter, ToolOverride};
 pub use user::{Login, PasswordVersion, User, UserAction, UserEvent, UserStatus};
 
 /// **The one list**: kind, type, in the order of `apply`. Everything that exists per kind is a loop over it.

@@ -56,21 +56,8 @@ pub fn check(before: &Checkpoint, now: &Checkpoint, proof: &[Hash]) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Leaves, Tree};
-    use tlog_tiles::tlog::record_hash;
-
-    struct None;
-    impl Leaves for None {
-        fn full(&self, _: u64) -> std::io::Result<Vec<u8>> {
-            Err(std::io::ErrorKind::NotFound.into())
-        }
-    }
-
-    fn tree(of: &str, size: u64) -> Tree {
-        let mut tree = Tree::default();
-        (0..size).for_each(|n| drop(tree.push(record_hash(format!("{of} {n}").as_bytes()))));
-        tree
-    }
+    use crate::testing::{NoTiles, tree};
+    use crate::tree::Tree;
 
     fn seen(tree: &Tree) -> Checkpoint {
         Checkpoint { origin: "example.com".to_owned(), size: tree.size(), root: tree.root() }
@@ -79,10 +66,10 @@ mod tests {
     #[test]
     fn a_log_that_went_on_is_told_from_one_that_was_cut_or_changed() {
         let (before, now, other) = (tree("a", 100), tree("a", 200), tree("b", 200));
-        check(&seen(&before), &seen(&now), &now.prove_prefix(100, &None).unwrap()).unwrap();
+        check(&seen(&before), &seen(&now), &now.prove_prefix(100, &NoTiles).unwrap()).unwrap();
         check(&seen(&now), &seen(&now), &[]).unwrap();
         check(&seen(&Tree::default()), &seen(&now), &[]).unwrap();
-        let fork = check(&seen(&before), &seen(&other), &other.prove_prefix(100, &None).unwrap()).unwrap_err();
+        let fork = check(&seen(&before), &seen(&other), &other.prove_prefix(100, &NoTiles).unwrap()).unwrap_err();
         assert!(matches!(fork, Fork::Other { before: 100, .. }));
         assert!(matches!(check(&seen(&now), &seen(&other), &[]), Err(Fork::Other { .. })));
         assert!(matches!(check(&seen(&now), &seen(&before), &[]), Err(Fork::Shorter { before: 200, now: 100, .. })));

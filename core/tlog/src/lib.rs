@@ -16,6 +16,8 @@ pub mod proof;
 pub mod proof_file;
 pub mod seen;
 pub mod state_root;
+#[cfg(test)]
+mod testing;
 pub mod tree;
 pub mod witness;
 

@@ -75,31 +75,13 @@ pub fn judge(seen: Option<Seen<'_>>, shown: Shown<'_>) -> Result<Checkpoint, Dis
 mod tests {
     use super::*;
     use crate::checkpoint::LogSigner;
-    use crate::record_hash;
-    use crate::tree::{Leaves, Tree};
-
-    struct None;
-    impl Leaves for None {
-        fn full(&self, _: u64) -> std::io::Result<Vec<u8>> {
-            Err(std::io::ErrorKind::NotFound.into())
-        }
-    }
-
-    fn signer(byte: u8) -> LogSigner {
-        LogSigner::read(&LogSigner::generate("example.com/log", &[byte; 32]).unwrap()).unwrap()
-    }
-
-    fn tree(of: &str, size: u64) -> Tree {
-        let mut tree = Tree::default();
-        (0..size).for_each(|n| drop(tree.push(record_hash(format!("{of} {n}").as_bytes()))));
-        tree
-    }
+    use crate::testing::{NoTiles, signer, tree};
 
     /// Judges a log `of` so many entries, signed by a key, by an honest one of 50.
     fn judged(of: &str, size: u64, by: &LogSigner, proof: bool) -> Result<Checkpoint, Distrust> {
         let (before, now) = (tree("a", 50), tree(of, size));
         let (kept, note) = (signer(1).sign(50, before.root()).unwrap(), by.sign(size, now.root()).unwrap());
-        let proof = if proof && size > 50 { now.prove_prefix(50, &None).unwrap() } else { Vec::new() };
+        let proof = if proof && size > 50 { now.prove_prefix(50, &NoTiles).unwrap() } else { Vec::new() };
         let seen = Seen { key: &format!("{}\n", signer(1).key().as_str()), note: &kept };
         judge(Some(seen), Shown { key: by.key().as_str(), note: &note, proof: &proof })
     }
@@ -121,10 +103,10 @@ mod tests {
         let (own, tree) = (signer(1), tree("a", 7));
         let note = own.sign(7, tree.root()).unwrap();
         let shown = Shown { key: own.key().as_str(), note: &note, proof: &[] };
-        assert_eq!(judge(Option::None, shown).unwrap().size, 7);
+        assert_eq!(judge(None, shown).unwrap().size, 7);
         let by_another = signer(2).sign(7, tree.root()).unwrap();
-        assert!(matches!(judge(Option::None, Shown { note: &by_another, ..shown }), Err(Distrust::Unsigned(_))));
-        assert!(matches!(judge(Option::None, Shown { key: "nonsense", ..shown }), Err(Distrust::Unsigned(_))));
+        assert!(matches!(judge(None, Shown { note: &by_another, ..shown }), Err(Distrust::Unsigned(_))));
+        assert!(matches!(judge(None, Shown { key: "nonsense", ..shown }), Err(Distrust::Unsigned(_))));
         let seen = Seen { key: own.key().as_str(), note: b"torn" };
         let kept = judge(Some(seen), shown).unwrap_err();
         assert!(matches!(kept, Distrust::Kept(_)) && !kept.is_final(), "{kept}");

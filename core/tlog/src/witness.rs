@@ -130,31 +130,12 @@ impl AddCheckpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::LogSigner;
-    use crate::record_hash;
-    use crate::tree::{Leaves, Tree};
-
-    struct None;
-    impl Leaves for None {
-        fn full(&self, _: u64) -> std::io::Result<Vec<u8>> {
-            Err(std::io::ErrorKind::NotFound.into())
-        }
-    }
-
-    fn signer() -> LogSigner {
-        LogSigner::read(&LogSigner::generate("example.com/log", &[1; 32]).unwrap()).unwrap()
-    }
-
-    fn tree(of: &str, size: u64) -> Tree {
-        let mut tree = Tree::default();
-        (0..size).for_each(|n| drop(tree.push(record_hash(format!("{of} {n}").as_bytes()))));
-        tree
-    }
+    use crate::testing::{NoTiles, signer, tree};
 
     fn request(of: &str, old: u64, size: u64) -> AddCheckpoint {
         let tree = tree(of, size);
-        let proof = if old > 0 && old < size { tree.prove_prefix(old, &None).unwrap() } else { Vec::new() };
-        AddCheckpoint { old, proof, note: signer().sign(size, tree.root()).unwrap() }
+        let proof = if old > 0 && old < size { tree.prove_prefix(old, &NoTiles).unwrap() } else { Vec::new() };
+        AddCheckpoint { old, proof, note: signer(1).sign(size, tree.root()).unwrap() }
     }
 
     fn seen(of: &str, size: u64) -> Checkpoint {
@@ -173,10 +154,10 @@ mod tests {
 
     #[test]
     fn a_witness_cosigns_what_goes_on_and_refuses_everything_else() {
-        let key = signer().key().clone();
+        let key = signer(1).key().clone();
         let decide = |request: AddCheckpoint, seen: Option<&Checkpoint>| request.decide(&key, seen);
         let at_50 = seen("a", 50);
-        assert_eq!(decide(request("a", 0, 50), Option::None).unwrap(), at_50);
+        assert_eq!(decide(request("a", 0, 50), None).unwrap(), at_50);
         assert_eq!(decide(request("a", 50, 80), Some(&at_50)).unwrap(), seen("a", 80));
         assert_eq!(decide(request("a", 50, 50), Some(&at_50)).unwrap(), at_50, "the same again is cosigned again");
         assert_eq!(decide(request("b", 50, 80), Some(&at_50)), Err(Refused::Inconsistent));
@@ -186,7 +167,7 @@ mod tests {
         let mut shorter = request("a", 40, 40);
         shorter.old = 50;
         assert!(matches!(decide(shorter, Some(&at_50)), Err(Refused::Malformed(_))), "a log that shrank");
-        let other = LogSigner::read(&LogSigner::generate("example.com/log", &[2; 32]).unwrap()).unwrap();
-        assert!(matches!(request("a", 0, 50).decide(other.key(), Option::None), Err(Refused::Unsigned(_))));
+        let other = signer(2);
+        assert!(matches!(request("a", 0, 50).decide(other.key(), None), Err(Refused::Unsigned(_))));
     }
 }

@@ -73,8 +73,9 @@ async fn a_revocation_cuts_the_call_that_runs_and_withholds_its_answer() {
                     house.server(server).cancelled.load(std::sync::atomic::Ordering::SeqCst) == 1
                 })
                 .await;
-            house.until("it is recorded", || !house.plane.lines("call").is_empty()).await;
-            let line = house.plane.lines("call").pop().unwrap();
+            let of_b = || house.plane.lines("call").into_iter().find(|line| line.server.as_deref() == Some("b"));
+            house.until("it is recorded", || of_b().is_some()).await;
+            let line = of_b().unwrap();
             assert_eq!((line.outcome.as_str(), line.tool.as_deref()), ("cut", Some("hang")));
         } else {
             running.abort();

@@ -60,10 +60,10 @@ async fn a_prefixed_call_needs_no_list() {
     let house = House::new(three()).await;
     house.modern("tools/call", json!({"name": "c__echo"})).await;
     let client = house.session("2025-06-18", json!({})).await;
-    for name in ["a__echo", "c__echo"] {
-        client.ask("tools/call", json!({"name": name})).await;
-    }
+    client.ask("tools/call", json!({"name": "a__echo"})).await;
     assert!(house.servers.values().all(|server| server.asked("tools/list").is_empty()));
+    client.ask("tools/call", json!({"name": "c__echo"})).await;
+    assert_eq!(house.server("c").asked("tools/list").len(), 1, "a modern server may want arguments as headers");
     for _ in 0..2 {
         house.modern("tools/call", json!({"name": "a__echo"})).await;
     }

@@ -56,7 +56,7 @@ fn ann() -> Subject {
     Subject::parse("User:ann@example.com").unwrap()
 }
 
-fn erasure() -> Erasure {
+pub(super) fn erasure() -> Erasure {
     Erasure {
         subject: ann(),
         by: Actor::system("test"),

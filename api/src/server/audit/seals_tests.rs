@@ -2,14 +2,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mcpctl_core::actor::Actor;
 use mcpctl_core::ids::Seq;
 use mcpctl_core::log::LogError;
 use mcpctl_core::log::journal::{JournalOptions, Sync};
 use mcpctl_core::time::Timestamp;
 use mcpctl_tlog::LogSigner;
 
-use super::erase::{Erasure, Subject};
+use super::power_tests::erasure;
 use super::*;
 use crate::plane::AuditEntry;
 use crate::server::evidence::Evidence;
@@ -120,16 +119,7 @@ fn seals_that_do_not_fit_or_were_not_written_here_stand_for_nothing() {
 fn what_was_erased_or_dropped_is_sealed_anew() {
     let (_data, dir) = sealed();
     let log = open(&dir).unwrap();
-    let erasure = Erasure {
-        subject: Subject::parse("User:ann@example.com").unwrap(),
-        by: Actor::system("test"),
-        on_behalf_of: None,
-        seq: Seq(1),
-        via: Vec::new(),
-        rule: "rbac".to_owned(),
-        at: Timestamp::from_millis(9),
-    };
-    assert_eq!(log.erase(&erasure).unwrap().entries, 20);
+    assert_eq!(log.erase(&erasure()).unwrap().entries, 20);
     let erased = entries(&log);
     drop(log);
     let log = open(&dir).unwrap();

@@ -7,7 +7,7 @@ use mcpctl_core::world::World;
 
 use crate::plane::{AuditEntry, ServerView, rule};
 use crate::server::audit::pin::{ended, opening};
-use crate::server::plane_local::view_of;
+use crate::server::project_view::view_of;
 
 /// What became of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
