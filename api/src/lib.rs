@@ -11,6 +11,7 @@ pub mod http1;
 pub mod lease;
 #[cfg(feature = "client")]
 pub mod local;
+pub mod otel;
 pub mod plane;
 pub mod replay_wire;
 #[cfg(feature = "server")]

@@ -248,10 +248,11 @@ pub mod kind {
 }
 
 /// Whether a request to a server is one that a strict project records before it is made: everything but lists and what says
-/// how to speak to the server. A method that nobody thought of is recorded.
+/// how to speak to the server, and what tells how a call stands that was recorded when it was made. A method that nobody thought
+/// of is recorded.
 #[must_use]
 pub fn is_call(method: &str) -> bool {
-    const SPEAKING: [&str; 8] = [
+    const SPEAKING: [&str; 10] = [
         "ping",
         "initialize",
         "server/discover",
@@ -260,6 +261,8 @@ pub fn is_call(method: &str) -> bool {
         "resources/subscribe",
         "resources/unsubscribe",
         "subscriptions/listen",
+        "tasks/get",
+        "tasks/result",
     ];
     !SPEAKING.contains(&method) && !method.ends_with("/list")
 }

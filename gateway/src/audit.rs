@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use mcpctl_api::cut::Why;
+use mcpctl_api::otel::{Parent, Place};
 use mcpctl_api::plane::{Admission, AuditEntry, AuditFailed, CallerBearer, kind};
 use mcpctl_api::upstream::Reply;
 use mcpctl_core::ids::Digest;
@@ -11,6 +12,7 @@ use parking_lot::Mutex;
 use serde_json::value::RawValue;
 
 use crate::gateway::Gateway;
+use crate::trace::RequestSpan;
 
 /// Characters of a session's id that the log shows: enough to tell sessions apart, too few to use one.
 const SESSION_CHARS: usize = 8;
@@ -24,6 +26,8 @@ pub(crate) struct Opened {
     entry: AuditEntry,
     begun: Instant,
     armed: bool,
+    /// Its span, where somebody wants spans.
+    span: Option<RequestSpan>,
 }
 
 impl Opened {
@@ -37,7 +41,25 @@ impl Opened {
             request_bytes: bytes as u64,
             ..AuditEntry::default()
         };
-        Self { gateway: gateway.clone(), bearer: bearer.cloned(), entry, begun: Instant::now(), armed: true }
+        Self {
+            gateway: gateway.clone(),
+            bearer: bearer.cloned(),
+            entry,
+            begun: Instant::now(),
+            armed: true,
+            span: None,
+        }
+    }
+
+    /// Opens the span of the request, which may belong to a trace already.
+    pub(crate) fn traced(&mut self, given: impl FnOnce() -> Option<Parent>) {
+        let Some(tracer) = &self.gateway.options.tracer else { return };
+        self.span = tracer.enter(given(), self.begun).map(|place| RequestSpan::new(Arc::new(place)));
+    }
+
+    /// What is done for the request is a part of this. The era's version is that of its client.
+    pub(crate) fn place(&mut self, version: &'static str, over_http: bool) -> Option<Arc<Place>> {
+        self.span.as_mut().map(|span| span.spoken(version, over_http))
     }
 
     /// What is asked for.
@@ -50,6 +72,9 @@ impl Opened {
     pub(crate) fn answered(&mut self, reply: &Reply) {
         let (Reply::Result(raw) | Reply::Error(raw)) = reply;
         self.entry.answer = Some(Digest::blake3(raw.get().as_bytes()));
+        if let (Some(span), Reply::Error(error)) = (&mut self.span, reply) {
+            span.refused(error);
+        }
     }
 
     /// By which definition the tool that is called was shown.
@@ -147,6 +172,9 @@ impl Opened {
     fn finish(&mut self, outcome: &'static str, answer_bytes: usize) {
         let took = self.begun.elapsed();
         self.gateway.metrics.answered(&self.entry.method, outcome, took);
+        if let Some(span) = self.span.take() {
+            span.end(&self.entry, outcome);
+        }
         self.entry.kind = if self.entry.allowed { kind(&self.entry.method) } else { "refusal" }.to_owned();
         self.entry.outcome = outcome.to_owned();
         self.entry.duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);

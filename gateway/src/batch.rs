@@ -11,6 +11,7 @@ use crate::exchange::{Answered, Request, Way, describe};
 use crate::message::Message;
 use crate::outlet::outlet;
 use crate::rpc_error::{INVALID_REQUEST, RpcError};
+use crate::trace;
 
 impl Request<'_> {
     /// Does and answers all of them. Each is done and recorded by itself, one after the other.
@@ -44,6 +45,7 @@ impl Request<'_> {
         let mut audit = Opened::new(self.gateway, Some(&self.arrival.bearer), &self.arrival.project, raw.get().len());
         audit.admitted(self.admission);
         describe(&incoming, &mut audit);
+        audit.traced(|| trace::given(&self.arrival.way, &incoming));
         // Answers are sent together, so there is no stream for what comes before them.
         let (closed, _) = outlet();
         let request = Request { outlet: &closed, ..*self };

@@ -17,13 +17,13 @@ use crate::left_out::ask_within;
 use crate::link::Link;
 use crate::lists::{ListKind, annotated, definition};
 use crate::log_level::is_level;
-use crate::mrtr::{Round, carried, is_input_required, may_ask, to_legacy, to_modern};
+use crate::mrtr::{Round, Running, carried, is_input_required, may_ask, to_legacy, to_modern};
 use crate::param_headers::{check, usable};
 use crate::resolve::unknown;
 use crate::rpc_error::{HEADER_MISMATCH, INTERNAL, INVALID_PARAMS, RpcError};
 use crate::sink::{CallerSink, LogWish};
-use crate::tasks;
 use crate::translate::{is_tool_error, translate};
+use crate::{task_wait, tasks};
 
 /// What came of a request.
 pub(crate) enum Done {
@@ -73,7 +73,8 @@ async fn call_one(context: &Context, parsed: &Parsed<'_>, found: Found<'_>, audi
     audit.about(&server.name, target.name().map(|name| &**name));
     let resolved = Resolved::new(server, target.clone(), &parsed.method, params, context.gateway.options.call)
         .with_progress(parsed.meta.progress_token.is_some())
-        .with_headers(context.headers.clone());
+        .with_headers(context.headers.clone())
+        .traced(context.trace.clone());
     let authorized = match authorize(&context.admission, resolved) {
         Ok(authorized) => authorized,
         Err(Refused::Cut) => return Done::Cut,
@@ -219,7 +220,7 @@ async fn converse(
             if let Some(level) = &level {
                 set_level(context, server, &*session, &link, level).await;
             }
-            of_legacy(context, parsed, server, session, sink, authorized).await?
+            of_legacy(context, parsed, (server, target), session, sink, authorized).await?
         }
     };
     Ok((reply, link.era))
@@ -263,7 +264,7 @@ fn check_usable(link: &Link, tool: &str) -> Result<(), RpcError> {
 async fn of_legacy(
     context: &Context,
     parsed: &Parsed<'_>,
-    server: &ServerView,
+    (server, target): (&ServerView, &Target),
     session: Arc<dyn Session>,
     sink: Arc<CallerSink>,
     mut authorized: Authorized,
@@ -276,12 +277,21 @@ async fn of_legacy(
         return to_modern::resume(context, parsed, server, sink).await;
     }
     to_modern::prepare(context, parsed, &mut authorized);
+    let as_task = task_wait::is_needed(context, parsed, server, target, (&*session, &sink.link)).await;
     let round = Round::new(sink);
-    let running = Box::pin(exchange(authorized, session, round.clone(), overheard));
+    let running: Running = if as_task {
+        task_wait::augment(&mut authorized);
+        // It outlasts the client's absence, and so holds no way to it but the round.
+        let own = Context { trace: context.trace.clone(), ..context.detached() };
+        Box::pin(task_wait::run(own, server.clone(), authorized, session, round.clone(), overheard.is_some()))
+    } else {
+        Box::pin(exchange(authorized, session, round.clone(), overheard))
+    };
     to_modern::first(context, parsed, server, running, round).await
 }
 
-async fn exchange(
+/// Sends, and passes on what is overheard meanwhile.
+pub(crate) async fn exchange(
     authorized: Authorized,
     session: Arc<dyn Session>,
     sink: Arc<dyn CallSink>,

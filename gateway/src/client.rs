@@ -101,7 +101,7 @@ impl Client {
         {
             return link.clone();
         }
-        let link = Link::new(server.version, session);
+        let link = Link::new(server, session);
         link.watch(gateway, self, session);
         if let Some(old) = links.insert(server.uid, link.clone()) {
             old.ended.cancel();

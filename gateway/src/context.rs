@@ -2,6 +2,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mcpctl_api::otel::Place;
 use mcpctl_api::plane::{Admission, CallerBearer, ServerView};
 use mcpctl_api::upstream::{NoSink, Reply, Session, Sessions, UpstreamError};
 use serde_json::value::RawValue;
@@ -30,13 +31,15 @@ pub(crate) struct Context {
     pub(crate) over_http: bool,
     /// Headers of the request that a HTTP server may see.
     pub(crate) headers: Vec<(String, String)>,
+    /// Where in a trace it is done, if there is one.
+    pub(crate) trace: Option<Arc<Place>>,
 }
 
 impl Context {
     /// The same without a way to the client: for what goes on in the background.
     pub(crate) fn detached(&self) -> Self {
         let (outlet, _) = outlet();
-        Self { outlet, headers: Vec::new(), ..self.clone() }
+        Self { outlet, headers: Vec::new(), trace: None, ..self.clone() }
     }
 
     /// The servers of the project, in its order.
@@ -76,14 +79,15 @@ impl Context {
         }
     }
 
-    fn authorize(
+    /// Decides on a request of the gateway's own.
+    pub(crate) fn authorize(
         &self,
         server: &ServerView,
         method: &str,
         params: Option<Box<RawValue>>,
         limit: Duration,
     ) -> Result<Authorized, Unanswered> {
-        let resolved = Resolved::of_server(server, method, params, limit);
+        let resolved = Resolved::of_server(server, method, params, limit).traced(self.trace.clone());
         authorize(&self.admission, resolved).map_err(|refused| match refused {
             Refused::Cut => Unanswered::Cut,
             Refused::NotServed | Refused::Quarantined | Refused::NotInProject | Refused::UnknownMethod => {

@@ -17,6 +17,7 @@ use crate::modern::Mirrored;
 use crate::notified::notified;
 use crate::outlet::Outlet;
 use crate::rpc_error::{INTERNAL, INVALID_REQUEST, RpcError};
+use crate::{tasks, trace};
 
 /// A message as it came in.
 pub(crate) struct Arrival {
@@ -82,6 +83,7 @@ impl Gateway {
             }
         };
         audit.admitted(&admission);
+        audit.traced(|| trace::given(&arrival.way, &incoming));
         outlet.by_access(&admission.cut);
         let request = Request { gateway: &self, arrival: &arrival, admission: &admission, outlet: &outlet };
         let answered = match incoming {
@@ -94,6 +96,8 @@ impl Gateway {
     /// Answers a caller who may not open the project.
     pub(crate) async fn denied(&self, mut audit: Opened, id: Option<&RawValue>, denial: &Denial) -> Answered {
         let (error, outcome) = of_denial(denial);
+        // Who has no access does not say which traces are kept.
+        audit.traced(|| None);
         audit.refused();
         audit.because(denial.to_string());
         let message = Message::answer(id, Reply::Error(error.to_raw()));
@@ -183,7 +187,10 @@ impl Request<'_> {
         audit.forget();
         if let Some(client) = client {
             let reply = match outcome {
-                Outcome::Result(result) => Reply::Result(result.to_owned()),
+                Outcome::Result(result) => {
+                    let changed = tasks::from_client(self.gateway, &client.key, result);
+                    Reply::Result(changed.unwrap_or_else(|| result.to_owned()))
+                }
                 Outcome::Error(error) => Reply::Error(error.to_owned()),
             };
             client.asked.answer(id, reply).await;

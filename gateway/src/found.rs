@@ -42,23 +42,16 @@ pub(crate) async fn find<'c>(
             Ok(owners.into_iter().map(of).collect())
         }
         "completion/complete" => find_completed(context, parsed, audit).await,
-        "tasks/get" | "tasks/update" | "tasks/cancel" => {
-            let id: Arc<str> = member(parsed, "taskId")?.into();
+        "tasks/get" | "tasks/update" | "tasks/cancel" | "tasks/result" => {
+            let id = member(parsed, "taskId")?;
             audit.named(&id);
             if context.dialect.is_modern() {
                 tasks::check_declared(parsed)?;
-                let unknown = || RpcError::new(INVALID_PARAMS, "there is no such task of this caller");
-                let (server, own) = tasks::open(context, &id).ok_or_else(unknown)?;
-                let params = params(parsed, "taskId", &id, &own);
-                return Ok(vec![Found { server, target: Target::Other(own.into()), params }]);
             }
-            // A server that did not begin the task says so, and the next one is asked.
-            let of = |server| Found {
-                server,
-                target: Target::Other(id.clone()),
-                params: parsed.params.map(ToOwned::to_owned),
-            };
-            Ok(context.servers().iter().map(of).collect())
+            let unknown = || RpcError::new(INVALID_PARAMS, "there is no such task of this caller");
+            let (server, own) = tasks::open(context, &id).ok_or_else(unknown)?;
+            let params = params(parsed, "taskId", &id, &own);
+            Ok(vec![Found { server, target: Target::Other(own.into()), params }])
         }
         method => match context.servers() {
             // With one server alone it is clear whose method it is.

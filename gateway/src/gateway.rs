@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::AnonymousBudget;
+use crate::begun::Begun;
 use crate::catalogue::Catalogue;
 use crate::clients::Clients;
 use crate::left_out::LeftOut;
@@ -33,6 +34,8 @@ pub(crate) struct Gateway {
     pub(crate) held: HeldCalls,
     /// Seals what ends with this process.
     pub(crate) seal: Seal,
+    /// Tasks that callers began.
+    pub(crate) begun: Begun,
     pub(crate) metrics: Metrics,
     pub(crate) anonymous: AnonymousBudget,
     /// Owner of whatever goes on in the background.
@@ -51,6 +54,7 @@ impl Gateway {
             catalogue: Catalogue::default(),
             held: HeldCalls::default(),
             seal: Seal::of_process(),
+            begun: Begun::default(),
             metrics: Metrics::new(),
             anonymous: AnonymousBudget::default(),
             tasks: TaskTracker::new(),

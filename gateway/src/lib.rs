@@ -3,6 +3,7 @@ mod aggregate;
 mod asked;
 mod audit;
 mod batch;
+mod begun;
 pub mod call;
 mod calls;
 mod catalogue;
@@ -41,7 +42,9 @@ mod session_stream;
 mod sink;
 mod speaker;
 mod stdio;
+mod task_wait;
 mod tasks;
+mod trace;
 mod translate;
 
 pub use http::serve;

@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 
+use mcpctl_api::plane::ServerView;
 use mcpctl_api::upstream::{Era, Reply, ServerMessage, Session};
-use mcpctl_core::ids::{Digest, Seq};
+use mcpctl_core::ids::{Digest, Seq, Uid};
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -17,6 +18,7 @@ use crate::gateway::Gateway;
 use crate::lists::ListKind;
 use crate::param_headers::AnnotatedTools;
 use crate::rpc_error::{METHOD_NOT_FOUND, RpcError};
+use crate::tasks;
 
 /// Names that a server listed: of tools, prompts, resources (URIs), templates. They help to find the server of a name; what
 /// may be called is decided elsewhere.
@@ -29,6 +31,8 @@ struct Slot {
     annotated: Option<Arc<AnnotatedTools>>,
     /// Of tools, the hashes of their definitions.
     definitions: Option<Arc<Definitions>>,
+    /// Of tools, those that run as a task only.
+    as_tasks: Option<Arc<Names>>,
     /// Counts what made the names doubtful, so that a list which was asked for before is not kept.
     changes: u64,
 }
@@ -38,10 +42,12 @@ pub(crate) struct Known {
     pub(crate) names: Names,
     pub(crate) annotated: AnnotatedTools,
     pub(crate) definitions: Arc<Definitions>,
+    pub(crate) as_tasks: Names,
 }
 
 /// A client's conversation with a server.
 pub(crate) struct Link {
+    pub(crate) server: Uid,
     pub(crate) era: Era,
     /// Whether the server said that it has log messages.
     pub(crate) logs: bool,
@@ -54,12 +60,13 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(version: Seq, session: &Arc<dyn Session>) -> Arc<Self> {
+    pub(crate) fn new(server: &ServerView, session: &Arc<dyn Session>) -> Arc<Self> {
         Arc::new(Self {
+            server: server.uid,
             era: session.handshake().era,
             logs: has(session.handshake().capabilities.as_deref(), "logging"),
             ended: CancellationToken::new(),
-            version,
+            version: server.version,
             session: Arc::downgrade(session),
             slots: Mutex::default(),
             level: Mutex::default(),
@@ -94,12 +101,18 @@ impl Link {
             slot.names = Some(Arc::new(known.names));
             slot.annotated = Some(Arc::new(known.annotated));
             slot.definitions = Some(known.definitions);
+            slot.as_tasks = Some(Arc::new(known.as_tasks));
         }
     }
 
     /// The definition by which a tool was shown in this conversation last.
     pub(crate) fn definition(&self, tool: &str) -> Option<Digest> {
         self.slots.lock()[ListKind::Tools as usize].definitions.as_ref()?.get(tool).copied()
+    }
+
+    /// Whether a tool was listed as one that runs as a task only.
+    pub(crate) fn runs_as_task_only(&self, tool: &str) -> bool {
+        self.slots.lock()[ListKind::Tools as usize].as_tasks.as_ref().is_some_and(|names| names.contains(tool))
     }
 
     /// Tools whose arguments travel as headers too, as far as the list of tools is known.
@@ -139,6 +152,7 @@ impl Link {
         slot.names = None;
         slot.annotated = None;
         slot.definitions = None;
+        slot.as_tasks = None;
         slot.changes += 1;
     }
 
@@ -194,6 +208,8 @@ impl Watch {
         if method == "notifications/cancelled" {
             return client.asked.withdraw(&self.link.session, params);
         }
+        let changed = tasks::from_server(&self.gateway, &client.key, self.link.server, method, params);
+        let params = changed.as_deref().or(params);
         self.link.notified(client, method, params);
     }
 
@@ -201,6 +217,8 @@ impl Watch {
         if let Some(round) = client.round_in(&self.link.session) {
             return round.asked(id, method, params);
         }
+        let changed = tasks::from_server(&self.gateway, &client.key, self.link.server, method, params.as_deref());
+        let params = changed.map(Into::into).or(params);
         let put = client.stream().is_some_and(|stream| {
             client.asked.put(self.link.session.clone(), id.clone(), method, params.as_deref(), &stream.outlet)
         });

@@ -114,6 +114,18 @@ impl Listed {
         annotated.filter(|(_, annotated)| annotated.as_ref().is_none_or(|some| !some.is_empty())).collect()
     }
 
+    /// Tools that run as a task only (2025-11-25). Hardly any do.
+    fn as_tasks(&self, kind: ListKind) -> Names {
+        let some = kind == ListKind::Tools && self.pages.iter().any(|page| may_have_key(page.get(), "\"taskSupport\""));
+        let entries = if some { self.entries(kind) } else { Vec::new() };
+        let execution = |tool: &Members<'_>| tool.get("execution").map(RawValue::get).unwrap_or_default().to_owned();
+        let is_required = |tool: &Members<'_>| {
+            Members::read(&execution(tool)).is_ok_and(|how| how.text("taskSupport").as_deref() == Some("required"))
+        };
+        let only = entries.iter().filter(|(_, tool)| is_required(tool));
+        only.map(|(name, _)| Box::from(&**name)).collect()
+    }
+
     fn names(&self, kind: ListKind) -> Names {
         self.entries(kind).into_iter().map(|(name, _)| Box::from(&*name)).collect()
     }
@@ -141,8 +153,12 @@ pub(crate) async fn fetch(context: &Context, kind: ListKind, server: &ServerView
     if kind == ListKind::Tools {
         listed.definitions = context.gateway.catalogue.definitions(server.uid, &listed.pages);
     }
-    let known =
-        Known { names: listed.names(kind), annotated: listed.annotated(kind), definitions: listed.definitions.clone() };
+    let known = Known {
+        names: listed.names(kind),
+        annotated: listed.annotated(kind),
+        definitions: listed.definitions.clone(),
+        as_tasks: listed.as_tasks(kind),
+    };
     link.remember(kind, changes, known);
     Ok(listed)
 }

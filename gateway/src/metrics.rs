@@ -1,6 +1,7 @@
 //! Counters and gauges of the gateway, as Prometheus reads them at `/metrics`. No label holds what a client chose freely.
 use std::time::Duration;
 
+use mcpctl_api::otel::Figures;
 use mcpctl_api::plane::WatchFigures;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text};
@@ -89,11 +90,11 @@ impl Metrics {
         self.missing.get_or_create(&OfServer { server: server.to_owned() }).inc();
     }
 
-    /// The page for Prometheus, with what is known of the word by which this gateway serves.
-    pub(crate) fn page(&self, watch: WatchFigures) -> String {
+    /// The page for Prometheus, with what is known of the word by which this gateway serves, and of spans.
+    pub(crate) fn page(&self, watch: WatchFigures, spans: Option<Figures>) -> String {
         let mut page = String::new();
         let mut looked_up = Registry::with_prefix("mcpctl_gateway");
-        looked_up.register_collector(Box::new(Watch(watch)));
+        looked_up.register_collector(Box::new(LookedUp(watch, spans)));
         text::encode_registry(&mut page, &self.registry).expect("writing to a string does not fail");
         text::encode(&mut page, &looked_up).expect("writing to a string does not fail");
         page
@@ -102,12 +103,12 @@ impl Metrics {
 
 /// Figures that are looked up when asked for.
 #[derive(Debug)]
-struct Watch(WatchFigures);
+struct LookedUp(WatchFigures, Option<Figures>);
 
-impl Collector for Watch {
+impl Collector for LookedUp {
     #[expect(clippy::cast_precision_loss, reason = "a figure is read by a person or a graph")]
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
-        let Self(watch) = self;
+        let Self(watch, spans) = self;
         let mut total = |name, help, value: u64| write(&mut encoder, name, help, &ConstCounter::new(value));
         total(
             "watch_resyncs",
@@ -121,7 +122,16 @@ impl Collector for Watch {
         )?;
         total("watch_cut_streams", "Calls and streams that a revocation ended", watch.cut)?;
         total("watch_lapsed_streams", "Calls and streams that a lapsed lease ended", watch.lapsed)?;
+        if let Some(spans) = spans {
+            total("spans_exported", "Spans that the collector took", spans.exported)?;
+            total("spans_crowded_out", "Spans that were dropped because too many waited", spans.crowded_out)?;
+            let help = "Spans that were dropped because the collector did not take them";
+            total("spans_undelivered", help, spans.undelivered)?;
+        }
         let mut level = |name, help, value: f64| write(&mut encoder, name, help, &ConstGauge::new(value));
+        if let Some(spans) = spans {
+            level("spans_waiting", "Spans that wait to be sent", spans.waiting as f64)?;
+        }
         level("watch_held", "Accesses that are held", watch.held as f64)?;
         let lag = watch.lag_ms as f64 / 1e3;
         level("watch_lag_seconds", "For how long a revocation was told and is not done", lag)?;
@@ -174,11 +184,13 @@ mod tests {
         metrics.answered("canary/method", "error", Duration::from_millis(1));
         metrics.left_out("everything", true);
         let watch = WatchFigures { held: 3, lapses: 2, lease_age_ms: Some(150), ..WatchFigures::default() };
-        let page = metrics.page(watch);
+        assert!(!metrics.page(watch, None).contains("spans"), "nobody collects them");
+        let page = metrics.page(watch, Some(Figures { crowded_out: 7, ..Figures::default() }));
         for line in [
             "mcpctl_gateway_watch_held 3.0",
             "mcpctl_gateway_watch_lease_misses_total 2",
             "mcpctl_gateway_watch_lease_age_seconds 0.15",
+            "mcpctl_gateway_spans_crowded_out_total 7",
         ] {
             assert!(page.contains(line), "{line} is not in\n{page}");
         }

@@ -78,9 +78,34 @@ fn capabilities(said: &[Option<Handshake>]) -> String {
     }
     match (said, each.as_slice()) {
         ([_], [only]) => passed_on(&mut object, only),
-        _ => ["extensions", "experimental"].into_iter().for_each(|name| united(&mut object, name, &each)),
+        _ => {
+            ["extensions", "experimental"].into_iter().for_each(|name| united(&mut object, name, &each));
+            tasks_of(&mut object, &each);
+        }
     }
     object.finish()
+}
+
+/// Tasks of 2025-11-25, of any server that has them: a client looks at each tool whether it takes them. Who began which is known
+/// here, so the list is the gateway's own.
+fn tasks_of(object: &mut Object, each: &[Members<'_>]) {
+    let all: Vec<Members<'_>> = each.iter().filter_map(|one| one.get("tasks")).map(Members::of).collect();
+    if all.is_empty() {
+        return;
+    }
+    let of_calls = |one: &Members<'_>| {
+        let tools = one.get("requests").and_then(|raw| Members::of(raw).get("tools"));
+        tools.is_some_and(|raw| Members::of(raw).get("call").is_some())
+    };
+    let mut tasks = Object::new();
+    tasks.json("list", "{}");
+    if all.iter().any(|one| one.get("cancel").is_some()) {
+        tasks.json("cancel", "{}");
+    }
+    if all.iter().any(of_calls) {
+        tasks.json("requests", r#"{"tools":{"call":{}}}"#);
+    }
+    object.json("tasks", &tasks.finish());
 }
 
 /// Of a server that is alone, everything else that it says: methods that the gateway does not know reach it too.
@@ -144,5 +169,17 @@ mod tests {
     fn what_a_lone_server_says_beyond_what_is_known_is_passed_on() {
         let merged = capabilities(&[said(r#"{"tools":{},"tasks":{"list":{}}}"#)]);
         assert_eq!(merged, r#"{"tools":{"listChanged":true},"tasks":{"list":{}}}"#);
+    }
+
+    #[test]
+    fn tasks_of_several_servers_are_said_once() {
+        let merged = capabilities(&[
+            said(r#"{"tools":{},"tasks":{"list":{},"requests":{"tools":{"call":{}}}}}"#),
+            said(r#"{"tools":{},"tasks":{"cancel":{},"requests":{"vendor":{}}}}"#),
+            said(r#"{"tools":{}}"#),
+        ]);
+        let tasks = r#""tasks":{"list":{},"cancel":{},"requests":{"tools":{"call":{}}}}"#;
+        assert_eq!(merged, format!(r#"{{"tools":{{"listChanged":true}},{tasks}}}"#));
+        assert!(!capabilities(&[said(r#"{"tools":{}}"#), said(r#"{"tools":{}}"#)]).contains("tasks"));
     }
 }

@@ -1,5 +1,8 @@
 //! Limits and settings of a gateway; every default is meant for one machine with a few hundred agents.
+use std::sync::Arc;
 use std::time::Duration;
+
+use mcpctl_api::otel::Tracer;
 
 /// Threads that serve connections where nobody says how many: more bring nothing before the servers behind are the limit.
 const LANES_MAX: usize = 8;
@@ -36,6 +39,8 @@ pub struct Options {
     pub hosts: Vec<String>,
     /// Origins of web pages that may speak to the gateway, such as `https://console.example.com`.
     pub origins: Vec<String>,
+    /// Makes spans of requests; without it none are made.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 impl Default for Options {
@@ -55,6 +60,7 @@ impl Default for Options {
             drain: Duration::from_secs(10),
             hosts: Vec::new(),
             origins: Vec::new(),
+            tracer: None,
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::lists::ListKind;
 use crate::message::Message;
 use crate::opening::open;
 use crate::rpc_error::{INTERNAL, INVALID_PARAMS, RpcError};
+use crate::tasks;
 
 impl Request<'_> {
     /// A request: what is done about it, within the bounds of its client and of the access.
@@ -27,7 +28,8 @@ impl Request<'_> {
         let client = speaker.client.clone();
         let _busy = client.busy();
         audit.in_session(client.key.session.as_deref());
-        let context = self.context(speaker);
+        let mut context = self.context(speaker);
+        context.trace = audit.place(context.dialect.version, context.over_http);
         if !context.dialect.is_modern() {
             self.outlet.finish_alone();
             if let (Some(streams), Way::Http { .. }) = (client.resumable(), &self.arrival.way) {
@@ -129,13 +131,16 @@ impl Request<'_> {
     }
 }
 
+/// Lists of the gateway have no second page.
+const NO_CURSOR: &str = "unknown cursor: lists come in one page";
+
 /// Does what a request asks for.
 async fn perform(context: &Context, parsed: &Parsed<'_>, audit: &mut Opened) -> Done {
     let modern = context.dialect.is_modern();
     let method = &*parsed.method;
     if let Some(kind) = ListKind::of_method(method) {
         if parsed.members.get("cursor").is_some() {
-            let error = RpcError::new(INVALID_PARAMS, "unknown cursor: lists come in one page");
+            let error = RpcError::new(INVALID_PARAMS, NO_CURSOR);
             return Done::error(&error, "error");
         }
         return uncut(context, list(context, kind)).await;
@@ -145,6 +150,13 @@ async fn perform(context: &Context, parsed: &Parsed<'_>, audit: &mut Opened) -> 
             uncut(context, open(context)).await
         }
         "logging/setLevel" if !modern => set_level_of_all(context, parsed).await,
+        "tasks/list" if !modern => match parsed.members.get("cursor") {
+            Some(_) => Done::error(&RpcError::new(INVALID_PARAMS, NO_CURSOR), "error"),
+            None => uncut(context, tasks::list(context)).await,
+        },
+        // Each era has one that the other has not; no server is asked for tasks of whoever it may be.
+        "tasks/list" | "tasks/result" if modern => Done::error(&RpcError::unknown_method(method, true), "error"),
+        "tasks/update" if !modern => Done::error(&RpcError::unknown_method(method, false), "error"),
         // Methods of the other era.
         "initialize"
         | "server/discover"

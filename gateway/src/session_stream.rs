@@ -37,6 +37,7 @@ impl Gateway {
             outlet,
             over_http: true,
             headers: Vec::new(),
+            trace: None,
         };
         Ok((context, open))
     }

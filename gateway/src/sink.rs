@@ -9,6 +9,7 @@ use crate::json::{Members, with_member};
 use crate::link::{Link, refuse};
 use crate::log_level::reaches;
 use crate::message::Message;
+use crate::tasks;
 
 /// Which log messages the caller of a call wants with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ impl CallSink for CallerSink {
 
 impl CallerSink {
     pub(crate) fn notified(&self, method: &str, params: Option<&RawValue>) {
+        let changed = self.about_task(method, params);
+        let params = changed.as_deref().or(params);
         match method {
             "notifications/progress" => self.progressed(params),
             "notifications/message" => self.logged(params),
@@ -54,6 +57,10 @@ impl CallerSink {
             | "notifications/resources/updated" => self.link.notified(&self.context.client, method, params),
             _ => self.put(Message::notification(method, params.map(RawValue::get))),
         }
+    }
+
+    fn about_task(&self, method: &str, params: Option<&RawValue>) -> Option<Box<RawValue>> {
+        tasks::from_server(&self.context.gateway, &self.context.client.key, self.link.server, method, params)
     }
 
     fn progressed(&self, params: Option<&RawValue>) {
@@ -77,6 +84,8 @@ impl CallerSink {
     /// Sampling, elicitation, roots of a legacy server. A legacy session is asked on the stream of its call. A modern client
     /// can't be asked on any stream: [`crate::mrtr`] is its way, where the method has one.
     fn asked(&self, id: Arc<RawValue>, method: &str, params: Option<&RawValue>) {
+        let changed = self.about_task(method, params);
+        let params = changed.as_deref().or(params);
         let client = &self.context.client;
         let can_be_asked = client.dialect.is_some() && !self.context.dialect.is_modern();
         let put =

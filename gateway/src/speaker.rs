@@ -157,6 +157,7 @@ impl Request<'_> {
             outlet: self.outlet.clone(),
             over_http: matches!(self.arrival.way, Way::Http { .. }),
             headers,
+            trace: None,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use mcpctl_api::otel::Traces;
 use mcpctl_api::server::bootstrap::{ADMINISTRATOR, first_start};
 use mcpctl_api::server::control_plane::ControlPlane;
 use mcpctl_api::server::oidc::OidcFlags;
@@ -74,6 +75,10 @@ async fn serve(
         eprintln!("administrator {ADMINISTRATOR}, password (shown once): {}", first.password.expose());
         eprintln!("token of the project default (shown once): {}", first.token.expose());
     }
+    let traces = Traces::from_environment("mcpd");
+    if let Some(traces) = &traces {
+        control.trace_with(traces.tracer());
+    }
     eprintln!("mcpd serves http://{}", listener.local_addr()?);
     let stop = control.stopping();
     let (served, ()) = tokio::join!(control.serve(listener), async {
@@ -81,5 +86,8 @@ async fn serve(
         stop.cancel();
     });
     control.shutdown().await;
+    if let Some(traces) = traces {
+        traces.finish().await;
+    }
     Ok(served?)
 }

@@ -21,6 +21,7 @@ use super::rate_limit::RateLimits;
 use super::revocation::Hub;
 use super::tools::KeptDefinitions;
 use super::writer::Writer;
+use crate::otel::Tracer;
 use crate::upstream::Fleet;
 
 /// The parts of the control plane.
@@ -57,6 +58,8 @@ pub struct App {
     pub idle: Arc<IdleLogins>,
     /// The identity provider, when one was configured at the start.
     pub oidc: std::sync::OnceLock<Provider>,
+    /// Makes spans, when somebody said at the start where they go.
+    pub tracer: std::sync::OnceLock<Arc<Tracer>>,
     /// How many requests each principal may make.
     pub limits: RateLimits,
     /// What is counted as it happens.

@@ -27,6 +27,7 @@ use super::start::open_log;
 use super::tools::{KeptDefinitions, Noticing};
 use super::writer::{Writer, WriterThread};
 use super::{audit, embedded, health, listener, metrics, oidc, prepare, reconcile};
+use crate::otel::Tracer;
 use crate::upstream::{Fleet, FleetLimits};
 
 /// How long running requests may go on at shutdown.
@@ -123,6 +124,7 @@ impl ControlPlane {
             passwords: Passwords::new(sealed.clone()),
             idle: plane.idle().clone(),
             oidc: std::sync::OnceLock::new(),
+            tracer: std::sync::OnceLock::new(),
             stop: stop.clone(),
             limits: RateLimits::default(),
             metrics,
@@ -157,6 +159,13 @@ impl ControlPlane {
     pub fn sign_in_at(&self, provider: oidc::Settings) {
         if self.app.oidc.set(oidc::Provider::new(provider)).is_err() {
             tracing::warn!("the identity provider was configured already");
+        }
+    }
+
+    /// Makes spans of requests. To be said before it serves.
+    pub fn trace_with(&self, tracer: Arc<Tracer>) {
+        if self.app.tracer.set(tracer).is_err() {
+            tracing::warn!("traces were configured already");
         }
     }
 

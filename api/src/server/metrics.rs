@@ -24,6 +24,7 @@ use super::audit::open_tails;
 use super::clock;
 use super::evidence::LogName;
 use super::revocation::RevocationFigures;
+use super::traces;
 use crate::upstream::{HealthState, live_children};
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -205,7 +206,9 @@ fn look(app: &App) -> Figures {
 
 /// Answers `GET /metrics`.
 pub(super) async fn page(Shared(app): Shared<Arc<App>>) -> Response {
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], app.metrics.text(look(&app))).into_response()
+    let mut figures = look(&app);
+    figures.0.extend(traces::figures(&app));
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], app.metrics.text(figures)).into_response()
 }
 
 /// Counts every request.

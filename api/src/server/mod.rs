@@ -55,6 +55,7 @@ pub(crate) mod testing;
 mod token_scope;
 mod tokens;
 mod tools;
+mod traces;
 mod undo;
 pub mod watch;
 pub mod witness;

@@ -55,11 +55,14 @@ pub async fn stop_signal() {
     }
 }
 
-/// Structured logs on standard error; `RUST_LOG` sets the level, `warn` without it.
+/// Logs on standard error; `RUST_LOG` sets the level, `warn` without it, and `MCPCTL_LOG_FORMAT=json` makes a line an object.
 pub fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let is_json = std::env::var("MCPCTL_LOG_FORMAT").is_ok_and(|format| format == "json");
+    // A log that is set up already stays.
+    let _ = if is_json { log.json().flatten_event(true).try_init() } else { log.try_init() };
 }
 
 /// An error and all its causes, in one line.

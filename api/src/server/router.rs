@@ -24,7 +24,7 @@ use super::revocation::ForStreams;
 use super::watch::ForGateways;
 use super::{
     apply_all, audit, evidence, impersonation, instances, limits, login, metrics, objects, oidc, openapi, pages,
-    questions, refusal_audit, replay, revocation, tokens, tools, undo, watch,
+    questions, refusal_audit, replay, revocation, tokens, tools, traces, undo, watch,
 };
 use crate::wire::{AT_LEAST, CHECKPOINT, REVISION};
 
@@ -75,6 +75,7 @@ pub fn router(app: Arc<App>) -> Router {
         // It has no bearer, and its body ends when the gateway does.
         .merge(revocation::stream_routes(for_streams))
         .layer(middleware::from_fn_with_state(app.clone(), metrics::count))
+        .layer(middleware::from_fn_with_state(app.clone(), traces::span))
         .layer(middleware::from_fn_with_state(app.clone(), revision))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app)

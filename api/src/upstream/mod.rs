@@ -44,6 +44,7 @@ mod sse_parser;
 mod stdio;
 #[cfg(test)]
 mod testing;
+pub mod trace;
 mod watched;
 
 pub use child::live_children;

@@ -1,17 +1,14 @@
 //! OpenTelemetry logs: the JSON form of `ExportLogsServiceRequest`, as OTLP over HTTP takes it.
 use mcpctl_api::client::AuditItem;
+use mcpctl_api::otel::json as otlp;
 use serde_json::{Value, json};
 
 use super::event::{Source, Weight, fields, sentence};
 
 /// One request with these entries as records.
 pub fn request(source: &Source, items: &[AuditItem]) -> String {
-    let resource = json!({ "attributes": [
-        text("service.name", "mcpd"),
-        text("service.version", env!("CARGO_PKG_VERSION")),
-        text("host.name", &source.host),
-    ] });
-    let scope = json!({ "name": "mcpctl.audit", "version": env!("CARGO_PKG_VERSION") });
+    let resource = otlp::resource("mcpd", [("host.name", &*source.host)]);
+    let scope = otlp::scope("mcpctl.audit");
     let records: Vec<Value> = items.iter().map(record).collect();
     json!({ "resourceLogs": [{ "resource": resource, "scopeLogs": [{ "scope": scope, "logRecords": records }] }] })
         .to_string()
@@ -42,13 +39,7 @@ fn attribute(name: &str, value: &str) -> Value {
     let key = format!("mcpctl.audit.{name}");
     match (name, value.parse::<i64>()) {
         ("allowed", _) => json!({ "key": key, "value": { "boolValue": value == "true" } }),
-        ("id" | "seq" | "durationUs" | "requestBytes" | "answerBytes", Ok(_)) => {
-            json!({ "key": key, "value": { "intValue": value } })
-        }
-        _ => text(&key, value),
+        ("id" | "seq" | "durationUs" | "requestBytes" | "answerBytes", Ok(number)) => otlp::int(&key, number),
+        _ => otlp::text(&key, value),
     }
-}
-
-fn text(key: &str, value: &str) -> Value {
-    json!({ "key": key, "value": { "stringValue": value } })
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mcpctl_api::otel::Traces;
 use mcpctl_api::server::app::App;
 use mcpctl_api::server::bootstrap::{ADMINISTRATOR, FirstStart, PROJECT, first_start};
 use mcpctl_api::server::control_plane::ControlPlane;
@@ -126,13 +127,19 @@ async fn serve(
     address: &str,
     mut signals: StopSignals,
 ) -> Done {
+    let traces = Traces::from_environment("mcpctl");
+    let tracer = traces.as_ref().map(Traces::tracer);
+    if let Some(tracer) = &tracer {
+        control.trace_with(tracer.clone());
+    }
+    let options = mcpctl_gateway::Options { tracer, ..mcpctl_gateway::Options::default() };
     let stop = control.stopping();
     let plane = control.app().plane.clone();
     plane.serves_agents();
     let faces = async {
         tokio::join!(
             control.serve(api),
-            mcpctl_gateway::serve(gateway, plane, mcpctl_gateway::Options::default(), stop.clone()),
+            mcpctl_gateway::serve(gateway, plane, options, stop.clone()),
             keep_signed_in(home, control.app().clone(), address, stop.clone()),
             async {
                 signals.received().await;
@@ -141,6 +148,9 @@ async fn serve(
         )
     };
     let (of_api, of_gateway, (), ()) = faces.await;
+    if let Some(traces) = traces {
+        traces.finish().await;
+    }
     of_api.and(of_gateway).map_err(|error| Failure::new(chain(&error)))
 }
 

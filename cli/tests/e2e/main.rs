@@ -22,4 +22,5 @@ mod strict;
 mod support;
 mod tls;
 mod tour;
+mod traces;
 mod upstream_face;

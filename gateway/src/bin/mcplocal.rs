@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 use mcpctl_api::client::{Address, RemotePlane};
+use mcpctl_api::otel::Traces;
 use mcpctl_gateway::{Options, serve};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -60,7 +61,11 @@ struct Serve {
 #[tokio::main]
 async fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match std::env::var("MCPCTL_LOG_FORMAT").as_deref() {
+        Ok("json") => log.json().flatten_event(true).init(),
+        _ => log.init(),
+    }
     let Verb::Serve(given) = Cli::parse().verb;
     match given.run().await {
         Ok(()) => ExitCode::SUCCESS,
@@ -79,7 +84,9 @@ impl Serve {
         })?;
         let plane = RemotePlane::connect_remembering(self.mcpd_url, self.cache_dir.as_deref(), Some(self.spool_bytes))?;
         eprintln!("mcplocal serves http://{}", listener.local_addr()?);
-        let options = Options { hosts: self.hosts, origins: self.origins, ..Options::default() };
+        let traces = Traces::from_environment("mcplocal");
+        let tracer = traces.as_ref().map(Traces::tracer);
+        let options = Options { hosts: self.hosts, origins: self.origins, tracer, ..Options::default() };
         let stop = CancellationToken::new();
         let served = async {
             let served = serve(listener, Arc::new(plane.clone()), options, stop.clone()).await;
@@ -88,6 +95,9 @@ impl Serve {
         };
         let (served, stopped) = tokio::join!(served, stop_on_signal(&stop));
         plane.shutdown().await;
+        if let Some(traces) = traces {
+            traces.finish().await;
+        }
         Ok(served.and(stopped)?)
     }
 }

@@ -3,7 +3,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mcpctl_api::cut::Cut;
+use mcpctl_api::otel::Place;
 use mcpctl_api::plane::{Admission, AuditFailed, is_call, rule};
+use mcpctl_api::upstream::trace::TracedCall;
 use mcpctl_api::upstream::{Call, CallSink, Reply, Session, SessionKey, Sessions, UpstreamError};
 use mcpctl_core::ids::{Digest, Uid};
 use mcpctl_core::pins::Pins;
@@ -21,6 +23,8 @@ pub struct Authorized {
     owes_record: bool,
     /// The project asks for approval, and nobody looked yet which definition of the tool the server shows.
     owes_definition: Option<Arc<Pins>>,
+    /// Where in a trace it is made, and the server's name for it.
+    trace: Option<(Arc<Place>, String)>,
 }
 
 /// Why a request is not made. The caller is told no more than that there is no such thing.
@@ -72,7 +76,7 @@ pub enum Unanswered {
 /// # Errors
 /// When a filter hides its tool, or the admission does not reach to its server (any more).
 pub fn authorize(admission: &Admission, resolved: Resolved<'_>) -> Result<Authorized, Refused> {
-    let Resolved { server, target, call } = resolved;
+    let Resolved { server, target, call, trace } = resolved;
     // Looked up again: the view that the name was resolved in need not be the one that was admitted.
     let Some(admitted) = admission.project.servers.iter().find(|one| one.uid == server.uid) else {
         return Err(Refused::NotInProject);
@@ -88,7 +92,8 @@ pub fn authorize(admission: &Admission, resolved: Resolved<'_>) -> Result<Author
     }
     let owes_record = admission.project.strict && is_call(&call.method);
     let owes_definition = admitted.pins.clone().filter(|_| matches!(target, Target::Tool(_)));
-    Ok(Authorized { server: admitted.uid, call, cut: admission.cut.clone(), owes_record, owes_definition })
+    let trace = trace.map(|place| (place, admitted.name.clone()));
+    Ok(Authorized { server: admitted.uid, call, cut: admission.cut.clone(), owes_record, owes_definition, trace })
 }
 
 impl Authorized {
@@ -172,7 +177,7 @@ impl Authorized {
 /// # Errors
 /// When the server does not answer, or the access is taken away.
 pub async fn send(authorized: Authorized, session: &dyn Session, sink: Arc<dyn CallSink>) -> Result<Reply, Unanswered> {
-    let Authorized { call, cut, owes_record, owes_definition, .. } = authorized;
+    let Authorized { mut call, cut, owes_record, owes_definition, trace, .. } = authorized;
     if owes_record {
         return Err(
             UpstreamError::Unrecorded { why: "nobody wrote the call down: this is a bug in mcpctl".into() }.into()
@@ -184,10 +189,18 @@ pub async fn send(authorized: Authorized, session: &dyn Session, sink: Arc<dyn C
     }
     // Whoever takes the access away waits until this has ended: nothing is on its way to a server after that.
     let _inside = cut.enter().ok_or(Unanswered::Cut)?;
+    let span = trace.map(|(place, server)| TracedCall::begin(place.within(), &server, session, &mut call));
+    let made = async {
+        let reply = session.request(call, sink).await;
+        if let Some(span) = span {
+            span.end(&reply);
+        }
+        reply
+    };
     tokio::select! {
         biased;
         () = cut.cancelled() => Err(Unanswered::Cut),
-        reply = session.request(call, sink) => if cut.is_cancelled() { Err(Unanswered::Cut) } else { Ok(reply?) },
+        reply = made => if cut.is_cancelled() { Err(Unanswered::Cut) } else { Ok(reply?) },
     }
 }
 

@@ -2,6 +2,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mcpctl_api::otel::Place;
 use mcpctl_api::plane::ServerView;
 use mcpctl_api::upstream::Call;
 use serde_json::value::RawValue;
@@ -34,6 +35,7 @@ pub struct Resolved<'a> {
     pub(super) server: &'a ServerView,
     pub(super) target: Target,
     pub(super) call: Call,
+    pub(super) trace: Option<Arc<Place>>,
 }
 
 impl<'a> Resolved<'a> {
@@ -47,7 +49,7 @@ impl<'a> Resolved<'a> {
     ) -> Self {
         let mut call = Call::new(method, params, limit);
         call.target = target.name().cloned();
-        Self { server, target, call }
+        Self { server, target, call, trace: None }
     }
 
     /// A request that is about the server as a whole.
@@ -64,6 +66,13 @@ impl<'a> Resolved<'a> {
     #[must_use]
     pub(crate) fn with_progress(mut self, wanted: bool) -> Self {
         self.call.progress = wanted;
+        self
+    }
+
+    /// Makes it a part of a trace.
+    #[must_use]
+    pub(crate) fn traced(mut self, trace: Option<Arc<Place>>) -> Self {
+        self.trace = trace;
         self
     }
 

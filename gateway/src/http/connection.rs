@@ -66,13 +66,14 @@ impl Connection {
 
     async fn request(&self, wire: &mut Wire, head: Head) -> After {
         let step = route::answer(&self.gateway, &self.guard, &head.parts, wire).await;
-        let response = match step {
+        let mut response = match step {
             Step::Done(response) => response,
             Step::Run(running) => match begin(wire, running).await {
                 Some(response) => response,
                 None => return After::Close,
             },
         };
+        self.guard.share(&head.parts.headers, &mut response);
         let unread = !wire.is_read();
         let last = head.last || unread || self.gateway.stop.is_cancelled();
         let manner = Manner { old: head.old, head_only: head.parts.method == Method::HEAD, last };

@@ -1,7 +1,7 @@
 //! Who may speak to the listener at all: names under which it is reached, pages that may use it, what a request must look like.
 use std::net::IpAddr;
 
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, ORIGIN};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use http::uri::{Authority, Uri};
 use mcpctl_core::token::{PAT_PREFIX, is_well_formed};
 
@@ -52,6 +52,18 @@ impl Guard {
         host.is_some_and(|host| {
             (self.loopback && is_loopback(host.host())) || self.hosts.contains(&host.host().to_owned())
         })
+    }
+}
+
+impl Guard {
+    /// Whether any page was named.
+    pub(super) fn names_origins(&self) -> bool {
+        !self.origins.is_empty()
+    }
+
+    /// Whether pages of this origin were named: that of a loopback address is taken and not named.
+    pub(super) fn is_named(&self, origin: &HeaderValue) -> bool {
+        origin.to_str().is_ok_and(|origin| self.origins.contains(&origin.to_lowercase()))
     }
 }
 
@@ -123,7 +135,6 @@ pub(super) fn is_param(name: &HeaderName) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
     use mcpctl_core::token::{LOGIN_PREFIX, RANDOM_BYTES, encode};
 
     fn headers(name: HeaderName, values: &[&str]) -> HeaderMap {

@@ -1,6 +1,7 @@
 //! The HTTP face: one task per connection, on one of a few threads, bounded in every direction.
 mod body;
 mod connection;
+mod cors;
 mod guard;
 mod head;
 mod lanes;

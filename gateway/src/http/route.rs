@@ -49,6 +49,10 @@ pub(super) async fn answer(gateway: &Arc<Gateway>, guard: &Guard, request: &Part
     let Some(project) = project(request.uri.path()) else {
         return plain(gateway, &request.method, request.uri.path()).into();
     };
+    // A browser asks without the token.
+    if let Some(response) = guard.preflight(request) {
+        return response.into();
+    }
     match bearer(&request.headers) {
         Bearer::Token(token) => mcp::answer(gateway, request, wire, project, token.to_owned()).await,
         Bearer::Missing => refuse(gateway, request, &not_a_token("there is no bearer token")).await.into(),
@@ -83,8 +87,9 @@ fn plain(gateway: &Gateway, method: &Method, path: &str) -> Response<Body> {
             response
         }
         "/metrics" => {
+            let spans = gateway.options.tracer.as_ref().map(|tracer| tracer.figures());
             let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-            page(StatusCode::OK, kind, gateway.metrics.page(gateway.plane.watch_figures()))
+            page(StatusCode::OK, kind, gateway.metrics.page(gateway.plane.watch_figures(), spans))
         }
         path if path.starts_with("/.well-known/") || path == "/register" => page(
             StatusCode::NOT_FOUND,

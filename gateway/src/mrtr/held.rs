@@ -18,14 +18,14 @@ use crate::client::Busy;
 use crate::gateway::Gateway;
 
 /// How long a call waits for its client to come back. A person may have to be asked, so it is long.
-pub(super) const HELD: Duration = Duration::from_secs(600);
+pub(crate) const HELD: Duration = Duration::from_secs(600);
 /// Calls that wait at once.
 const HELD_MAX: usize = 1024;
 /// Calls of one caller that wait at once.
 const HELD_OF_ONE_MAX: usize = 64;
 
 /// A call on its way: what comes of it.
-pub(super) type Running = Pin<Box<dyn Future<Output = Result<Reply, Unanswered>> + Send>>;
+pub(crate) type Running = Pin<Box<dyn Future<Output = Result<Reply, Unanswered>> + Send>>;
 
 /// All calls that wait.
 #[derive(Default)]

@@ -12,6 +12,7 @@ mod seal;
 pub(crate) mod to_legacy;
 pub(crate) mod to_modern;
 
+pub(crate) use held::{HELD, Running};
 pub(crate) use input_required::is_input_required;
 pub(crate) use round::Round;
 pub(crate) use seal::{Bound, Seal};

@@ -93,11 +93,12 @@ impl Rounds<'_> {
 
     /// The request of the next round. It is decided on anew: a filter may have been changed meanwhile.
     fn again(&self, params: Box<RawValue>, change: &impl Fn(&mut Authorized)) -> Result<Authorized, Unanswered> {
-        let Context { admission, gateway, headers, .. } = self.context;
+        let Context { admission, gateway, headers, trace, .. } = self.context;
         let limit = gateway.options.call;
         let resolved = Resolved::new(self.server, self.target.clone(), &self.parsed.method, Some(params), limit)
             .with_progress(self.parsed.meta.progress_token.is_some())
-            .with_headers(headers.clone());
+            .with_headers(headers.clone())
+            .traced(trace.clone());
         let mut authorized = authorize(admission, resolved).map_err(|refused| match refused {
             Refused::Cut => Unanswered::Cut,
             refused => UpstreamError::Unavailable { server: self.server.name.clone(), why: refused.to_string() }.into(),

@@ -45,6 +45,8 @@ pub struct FakeServer {
     pub ended: Mutex<Vec<SessionKey>>,
     pub sinks: Mutex<Vec<Arc<dyn CallSink>>>,
     pub sessions: Mutex<Vec<(SessionKey, Arc<FakeSession>)>>,
+    /// Tasks of 2025-11-25, of whomever: a server sees the gateway's credentials only.
+    pub jobs: Mutex<Vec<String>>,
 }
 
 impl FakeServer {
@@ -71,6 +73,7 @@ impl FakeServer {
             ended: Mutex::default(),
             sinks: Mutex::default(),
             sessions: Mutex::default(),
+            jobs: Mutex::default(),
         }
     }
 
@@ -238,11 +241,47 @@ impl FakeSession {
             "begin" => {
                 json!({"resultType": "task", "taskId": format!("task of {}", self.server.name), "status": "working"})
             }
+            job @ ("job" | "job_asking" | "job_hanging") => return self.begin(job, params),
             "need" => return Reply::Result(raw(&need(params))),
             "large" => text(&"x".repeat(200_000)),
             _ => return Reply::Error(raw(&json!({"code": -32602, "message": "unknown tool"}))),
         };
         Reply::Result(raw(&result))
+    }
+
+    /// Begins a task, if one is asked for.
+    fn begin(&self, job: &str, params: &Value) -> Reply {
+        if !params["task"].is_object() {
+            return Reply::Error(raw(&json!({"code": -32601, "message": "it runs as a task only"})));
+        }
+        let mut jobs = self.server.jobs.lock();
+        let id = format!("{job} {}", jobs.len());
+        jobs.push(id.clone());
+        Reply::Result(raw(
+            &json!({"task": {"taskId": id, "status": "working", "ttl": params["task"]["ttl"], "vendor": 1.0}}),
+        ))
+    }
+
+    /// What a task is asked.
+    async fn job(&self, method: &str, id: &Value, sink: &Arc<dyn CallSink>) -> Reply {
+        let id = id.as_str().unwrap_or_default();
+        if !self.server.jobs.lock().iter().any(|job| job == id) {
+            return Reply::Error(raw(&json!({"code": -32602, "message": "no such task"})));
+        }
+        let about = json!({"io.modelcontextprotocol/related-task": {"taskId": id}, "kept": 1});
+        if method != "tasks/result" {
+            let status = if method == "tasks/cancel" { "cancelled" } else { "working" };
+            return Reply::Result(raw(&json!({"taskId": id, "status": status})));
+        }
+        let mut said = Value::Null;
+        if id.starts_with("job_asking") {
+            let form = json!({"message": "Who?", "_meta": about});
+            said = self.ask(sink, "1", "elicitation/create", form).await;
+        }
+        if id.starts_with("job_hanging") {
+            std::future::pending::<()>().await;
+        }
+        Reply::Result(raw(&json!({"content": [{"type": "text", "text": format!("{id} {said}")}], "_meta": about})))
     }
 
     /// As the fleet has it: of a legacy server a log message belongs to no call.
@@ -312,6 +351,16 @@ impl Session for FakeSession {
                 }
             }
             "prompts/get" | "completion/complete" => Reply::Result(raw(&json!({"of": server.name, "got": params}))),
+            "tasks/list" => {
+                let all: Vec<Value> =
+                    server.jobs.lock().iter().map(|id| json!({"taskId": id, "status": "working"})).collect();
+                Reply::Result(raw(&json!({"tasks": all})))
+            }
+            "tasks/get" | "tasks/result" | "tasks/cancel"
+                if server.era == Era::Legacy && params["taskId"].as_str().is_some_and(|id| id.starts_with("job")) =>
+            {
+                self.job(&call.method, &params["taskId"], &sink).await
+            }
             "tasks/get" if params["taskId"] == format!("task of {}", server.name) => Reply::Result(raw(
                 &json!({"resultType": "complete", "status": "working", "of": server.name, "taskId": params["taskId"]}),
             )),

@@ -4,6 +4,9 @@
 mod access;
 mod aggregation;
 mod audit;
+#[path = "../support/collector.rs"]
+mod collector;
+mod cors;
 mod eras;
 mod fake_plane;
 mod fake_server;
@@ -17,5 +20,7 @@ mod resumable;
 mod sessions;
 mod slow_agent;
 mod stdio;
+mod tasks;
 mod tools;
+mod traces;
 mod wire;

@@ -1,11 +1,14 @@
 //! `mcplocal serve` as a process of its own, beside a control plane that it reaches over HTTP and holds no credential for.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
+#[path = "../support/collector.rs"]
+mod collector;
 mod figures;
 mod kills;
 mod namespaces;
 mod revocations;
 mod rig;
 mod slow_reader;
+mod traces;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr};

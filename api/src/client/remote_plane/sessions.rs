@@ -17,6 +17,7 @@ use super::ask::body;
 use super::events::{Events, Parser};
 use super::way::{Envelope, Way, text};
 use crate::client::gateway_wire::{CALL, CallOptions, Conversation, FAILED_EVENT, Failure, HANDSHAKE, to_header};
+use crate::otel::{TRACEPARENT, TRACESTATE};
 use crate::plane::{CallerBearer, ProjectView};
 use crate::upstream::{
     Call, CallSink, Era, Handshake, Reply, ServerMessage, Session, SessionKey, Sessions, UpstreamError,
@@ -180,7 +181,11 @@ impl RemoteSession {
             capabilities: call.capabilities.as_deref().map(str::to_owned),
             timeout_ms: u64::try_from(call.timeout.as_millis()).ok(),
         };
-        let request = self.way.request(Method::POST)?.header(CALL, to_header(&options));
+        let mut request = self.way.request(Method::POST)?.header(CALL, to_header(&options));
+        // The control plane is a part of the trace too.
+        for (name, value) in options.headers.iter().filter(|(name, _)| matches!(&**name, TRACEPARENT | TRACESTATE)) {
+            request = request.header(name, value);
+        }
         let response = self.way.send(request, text(Some(id), &call.method, call.params.as_deref())).await?;
         let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         if !kind.starts_with("text/event-stream") {

@@ -13,9 +13,11 @@ use tokio::sync::mpsc;
 use super::message::answer as answer_text;
 use super::{Opened, failed, malformed, over, stream, until_cut};
 use crate::client::gateway_wire::{CALL, CallOptions, HANDSHAKE, from_header};
+use crate::otel::Place;
 use crate::plane::{AuditEntry, Plane, is_call, kind};
 use crate::server::clock;
 use crate::server::watch::ForGateways;
+use crate::upstream::trace::{TracedCall, given};
 use crate::upstream::{Call, CallSink, Reply, ServerMessage, Session, UpstreamError};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -29,6 +31,10 @@ pub(super) struct Asked {
     pub(super) id: Box<RawValue>,
     pub(super) method: String,
     pub(super) params: Option<Box<RawValue>>,
+    /// Of the whole message.
+    pub(super) bytes: usize,
+    /// Where in a trace it is made.
+    pub(super) trace: Option<Arc<Place>>,
 }
 
 /// How a call ended: with an answer of the server, or why there is none.
@@ -58,7 +64,6 @@ pub(super) async fn answer(
     session: Arc<dyn Session>,
     asked: Asked,
     headers: &HeaderMap,
-    request_bytes: usize,
 ) -> Response {
     if asked.method == HANDSHAKE {
         return json_answer(&asked.id, &Reply::Result(handshake(&*session)));
@@ -76,11 +81,14 @@ pub(super) async fn answer(
     let (sink, mut messages) = mpsc::channel(MESSAGES_MAX);
     // The header of modern servers is made of the body: the two can't differ.
     let options = CallOptions { target: target.clone().or(options.target), ..options };
-    let entry = entry(&opened, &asked, target, request_bytes);
+    let entry = entry(&opened, &asked, target);
     let admitted = admitted(&opened, &asked.method, &entry);
     let entry = Some(entry).filter(|entry| RECORDED.contains(&&*entry.method));
-    let call = call(asked.method, asked.params, options);
-    let mut running = run(parts.plane.clone(), opened, session, call, sink, Lines { admitted, entry });
+    let mut call = call(asked.method, asked.params, options);
+    // A gateway that makes no spans passes on what its caller says.
+    let place = asked.trace.and_then(|place| place.within_or(given(call.params.as_deref())));
+    let span = place.map(|place| TracedCall::begin(place, &opened.server.name, &*session, &mut call));
+    let mut running = run(parts.plane.clone(), opened, session, (call, span), sink, Lines { admitted, entry });
     let first = tokio::select! {
         biased;
         ended = &mut running => {
@@ -167,7 +175,7 @@ fn admitted(opened: &Opened, method: &str, entry: &AuditEntry) -> Option<AuditEn
     wanted.then(|| AuditEntry { kind: kind::CALL_ADMITTED.to_owned(), outcome: "admitted".to_owned(), ..entry.clone() })
 }
 
-fn entry(opened: &Opened, asked: &Asked, target: Option<String>, request_bytes: usize) -> AuditEntry {
+fn entry(opened: &Opened, asked: &Asked, target: Option<String>) -> AuditEntry {
     AuditEntry {
         at: clock::now(),
         kind: "proxy".to_owned(),
@@ -181,7 +189,7 @@ fn entry(opened: &Opened, asked: &Asked, target: Option<String>, request_bytes: 
         allowed: true,
         seq: opened.admission.seq,
         via: opened.admission.via.to_vec(),
-        request_bytes: request_bytes as u64,
+        request_bytes: asked.bytes as u64,
         ..AuditEntry::default()
     }
 }
@@ -190,7 +198,7 @@ fn run(
     plane: Arc<dyn Plane>,
     opened: Opened,
     session: Arc<dyn Session>,
-    call: Call,
+    (call, span): (Call, Option<TracedCall>),
     sink: mpsc::Sender<ServerMessage>,
     lines: Lines,
 ) -> Running {
@@ -206,7 +214,11 @@ fn run(
             if opened.admission.cut.is_cancelled() {
                 return Err(over(&opened));
             }
-            session.request(call, Arc::new(ToChannel(sink))).await
+            let reply = session.request(call, Arc::new(ToChannel(sink))).await;
+            if let Some(span) = span {
+                span.end(&reply);
+            }
+            reply
         };
         let ended = until_cut(&opened, work).await;
         if let Err(unmade @ UpstreamError::Unrecorded { .. }) = ended {

@@ -8,13 +8,14 @@ mod stream;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Query, State as Shared};
+use axum::extract::{DefaultBodyLimit, Extension, Query, State as Shared};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde::Deserialize;
 
 use super::problem::{not_found, problem};
+use super::traces::Traced;
 use super::watch::{ForGateways, bearer_of, denied};
 use crate::client::gateway_wire::{CONVERSATION, Conversation, Failure, FailureProblem, from_header};
 use crate::plane::{Admission, CallerBearer, Plane as _, ServerView};
@@ -112,6 +113,7 @@ fn failed(error: UpstreamError) -> Response {
 async fn message(
     Shared(parts): Shared<ForGateways>,
     Query(about): Query<About>,
+    traced: Option<Extension<Traced>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
@@ -138,7 +140,9 @@ async fn message(
         }
         Message::Answer { id, reply } => accepted(until_cut(&opened, session.respond(&id, reply)).await),
         Message::Request { id, method, params } => {
-            call::answer(&parts, opened, session, call::Asked { id, method, params }, &headers, body.len()).await
+            let trace = traced.map(|Extension(Traced(place))| place);
+            let asked = call::Asked { id, method, params, bytes: body.len(), trace };
+            call::answer(&parts, opened, session, asked, &headers).await
         }
     }
 }
