@@ -98,7 +98,8 @@ impl Request<'_> {
             return None;
         }
         let Way::Http { .. } = self.arrival.way else {
-            // There the one way out is the stream too.
+            // There the one way out is the stream too; it outlasts the trace of what opened it.
+            let context = Context { trace: None, ..context };
             self.gateway.tasks.spawn(context.stream_all(None));
             return None;
         };

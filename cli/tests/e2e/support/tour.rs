@@ -1,6 +1,7 @@
 //! Runs the commands of a `console` block of the README in one shell and compares what they print.
 //!
-//! A line that begins with `$ ` is a command; one that ends with `\` goes on. What follows is what it prints: `…` stands
+//! A line that begins with `$ ` is a command; one that ends with `\` goes on, and one with `<<END` or `<<'END'` to the line
+//! `END`. What follows is what it prints: `…` stands
 //! for anything within a line, a line of its own `…` for any lines, and `[exit N]` for another exit code than 0.
 use std::process::Command;
 use std::time::Duration;
@@ -79,6 +80,7 @@ fn block<'a>(document: &'a str, heading: &str) -> &'a str {
 fn steps(block: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut goes_on = false;
+    let mut document = false;
     for line in block.lines() {
         match (line.strip_prefix("$ "), steps.last_mut()) {
             (Some(command), _) => steps.push(Step { command: command.to_owned(), ..Step::default() }),
@@ -89,7 +91,9 @@ fn steps(block: &str) -> Vec<Step> {
             },
             (None, None) => panic!("the block begins with {line:?}, and not with a command"),
         }
-        goes_on = line.ends_with('\\');
+        document = (document || line.starts_with("$ ") && (line.ends_with("<<END") || line.ends_with("<<'END'")))
+            && line != "END";
+        goes_on = document || line.ends_with('\\');
     }
     steps
 }
@@ -135,4 +139,13 @@ fn a_block_becomes_commands_with_their_output_and_exit_code() {
     assert_eq!(steps.len(), 2);
     assert_eq!((steps[0].command.as_str(), steps[0].expected.join("")), ("one \\\n  two", "said".to_owned()));
     assert_eq!((steps[1].command.as_str(), steps[1].exit), ("three", 1));
+}
+
+#[test]
+fn a_command_may_have_a_document_in_it() {
+    let steps = steps("$ cat > f <<END\n{\n}\nEND\nsaid\n$ two");
+    assert_eq!(
+        (steps[0].command.as_str(), steps[0].expected.join("")),
+        ("cat > f <<END\n{\n}\nEND", "said".to_owned())
+    );
 }
