@@ -8,6 +8,7 @@ pub mod cut;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod http1;
+pub mod json_key;
 pub mod lease;
 #[cfg(feature = "client")]
 pub mod local;

@@ -54,7 +54,7 @@ pub struct InvalidUid;
 
 impl Serialize for Uid {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
+        s.serialize_str(self.0.array_to_str(&mut [0; ulid::ULID_LEN]))
     }
 }
 
@@ -109,12 +109,28 @@ impl Digest {
     pub fn blake3(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
     }
+
+    /// As hexadecimal digits. Every audit entry has several: one write each instead of one for each byte.
+    fn hex(&self) -> [u8; 64] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 64];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        text
+    }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+        f.write_str(as_text(&self.hex()))
     }
+}
+
+/// The text of hexadecimal digits.
+fn as_text(digits: &[u8; 64]) -> &str {
+    std::str::from_utf8(digits).expect("hexadecimal digits are ASCII")
 }
 
 impl fmt::Debug for Digest {
@@ -131,14 +147,12 @@ pub struct InvalidDigest;
 impl FromStr for Digest {
     type Err = InvalidDigest;
     fn from_str(text: &str) -> Result<Self, InvalidDigest> {
-        let bytes = text.as_bytes();
-        if bytes.len() != 64 || !bytes.iter().all(u8::is_ascii_hexdigit) {
-            return Err(InvalidDigest);
-        }
+        let digits: &[u8; 64] = text.as_bytes().try_into().map_err(|_| InvalidDigest)?;
+        let value = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
         let mut out = [0u8; 32];
-        for (slot, pair) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let pair = std::str::from_utf8(pair).map_err(|_| InvalidDigest)?;
-            *slot = u8::from_str_radix(pair, 16).map_err(|_| InvalidDigest)?;
+        for (slot, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
+            let (high, low) = value(pair[0]).zip(value(pair[1])).ok_or(InvalidDigest)?;
+            *slot = high << 4 | low;
         }
         Ok(Self(out))
     }
@@ -146,7 +160,7 @@ impl FromStr for Digest {
 
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        if s.is_human_readable() { s.collect_str(self) } else { s.serialize_bytes(&self.0) }
+        if s.is_human_readable() { s.serialize_str(as_text(&self.hex())) } else { s.serialize_bytes(&self.0) }
     }
 }
 
@@ -194,3 +208,25 @@ impl From<RequestId> for String {
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("a request id has 1 to 64 visible ASCII characters")]
 pub struct InvalidRequestId;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_digest_is_written_digit_by_digit_and_read_back(bytes: [u8; 32]) {
+            let digest = Digest(bytes);
+            let slow: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            prop_assert_eq!(digest.to_string(), slow.clone());
+            prop_assert_eq!(serde_json::to_string(&digest).unwrap(), format!("\"{slow}\""));
+            prop_assert_eq!(slow.to_uppercase().parse::<Digest>().unwrap(), digest);
+        }
+
+        #[test]
+        fn what_is_no_digest_is_refused(text in "[0-9a-fA-F]{63}[^0-9a-fA-F]|[0-9a-f]{0,63}|[0-9a-f]{65}|[+][0-9a-f]{63}") {
+            prop_assert!(text.parse::<Digest>().is_err());
+        }
+    }
+}

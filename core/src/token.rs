@@ -64,22 +64,27 @@ fn from_base62(text: &str) -> Option<[u8; 32]> {
     if text.len() != BODY_CHARS {
         return None;
     }
-    let mut number = [0u8; 32];
+    // Four limbs, the lowest first: every request brings a token.
+    let mut limbs = [0u64; 4];
     for digit in text.bytes() {
-        let mut carry = match digit {
-            b'0'..=b'9' => u32::from(digit - b'0'),
-            b'A'..=b'Z' => u32::from(digit - b'A') + 10,
-            b'a'..=b'z' => u32::from(digit - b'a') + 36,
+        let mut carry = u128::from(match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'A'..=b'Z' => digit - b'A' + 10,
+            b'a'..=b'z' => digit - b'a' + 36,
             _ => return None,
-        };
-        for byte in number.iter_mut().rev() {
-            let value = u32::from(*byte) * 62 + carry;
-            *byte = u8::try_from(value & 0xff).expect("masked to eight bits");
-            carry = value >> 8;
+        });
+        for limb in &mut limbs {
+            let value = u128::from(*limb) * 62 + carry;
+            *limb = u64::try_from(value & u128::from(u64::MAX)).expect("masked to 64 bits");
+            carry = value >> 64;
         }
         if carry != 0 {
             return None;
         }
+    }
+    let mut number = [0u8; 32];
+    for (bytes, limb) in number.chunks_exact_mut(8).zip(limbs.iter().rev()) {
+        bytes.copy_from_slice(&limb.to_be_bytes());
     }
     Some(number)
 }

@@ -239,6 +239,9 @@ fn kind(method: &str) -> &'static str {
 
 /// A text that a client chose, shortened and without control characters: a line stays a line.
 fn shown(text: &str) -> String {
+    if text.len() <= TEXT_CHARS_MAX && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     text.chars().take(TEXT_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

@@ -85,7 +85,7 @@ async fn call_one(context: &Context, parsed: &Parsed<'_>, found: Found<'_>, audi
         Err(refused) => return refuse(context, parsed, refused, audit),
     };
     match converse(context, parsed, server, &target, authorized, audit).await {
-        Ok((reply, era)) => answered(tasks::shown(context, parsed, server, reply), era, context, &parsed.method),
+        Ok((reply, era)) => answered(context, parsed, server, reply, era),
         Err(Unanswered::Cut) => Done::Cut,
         Err(Unanswered::Upstream(error)) => {
             audit.because(error.to_string());
@@ -138,16 +138,22 @@ fn quarantined(context: &Context, name: &str) -> RpcError {
     RpcError::new(INVALID_PARAMS, words).with_data(data)
 }
 
-fn answered(reply: Reply, era: Era, context: &Context, method: &str) -> Done {
+/// An answer as the client shall see it, and how the audit log calls it.
+fn answered(context: &Context, parsed: &Parsed<'_>, server: &ServerView, reply: Reply, era: Era) -> Done {
+    let method = &*parsed.method;
+    let modern = context.dialect.is_modern();
     let outcome = match &reply {
         Reply::Error(_) => "error",
+        Reply::Result(result) if modern && may_ask(method) && is_input_required(result) => "input-required",
         Reply::Result(result) if method == "tools/call" && is_tool_error(result) => "tool-error",
-        Reply::Result(result) if context.dialect.is_modern() && may_ask(method) && is_input_required(result) => {
-            "input-required"
-        }
         Reply::Result(_) => "ok",
     };
-    let (reply, status) = translate(reply, era, context.dialect.era, method);
+    // A legacy server never saw the client's state: what it asks is put to the client with a state of the gateway's own.
+    let reply = match (outcome, era) {
+        ("input-required", Era::Modern) => carried::seal(context, server, parsed, reply),
+        _ => reply,
+    };
+    let (reply, status) = translate(tasks::shown(context, parsed, server, reply), era, context.dialect.era, method);
     Done::Answered { reply, status, outcome }
 }
 
@@ -200,7 +206,7 @@ async fn converse(
             authorized.offer(parsed.meta.capabilities.map(|raw| raw.get().into()));
             match carried::open(context, server, parsed, &mut authorized) {
                 Err(rejected) => rejected,
-                Ok(()) => carried::seal(context, server, parsed, send(authorized, &*session, sink).await?),
+                Ok(()) => send(authorized, &*session, sink).await?,
             }
         }
         (Era::Modern, false) => {

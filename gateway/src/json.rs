@@ -2,6 +2,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use mcpctl_api::json_key::Key;
 use memchr::memmem;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
@@ -71,28 +72,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-/// A key, borrowed where it has no escapes.
-struct Key<'a>(Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct Borrowing;
-        impl<'de> Visitor<'de> for Borrowing {
-            type Value = Cow<'de, str>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Cow::Borrowed(text))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Cow::Owned(text.to_owned()))
-            }
-        }
-        d.deserialize_str(Borrowing).map(Key)
-    }
-}
-
 /// The text of a raw string; `None` for anything else.
 pub(crate) fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
     let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
@@ -105,6 +84,22 @@ pub(crate) fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
 /// The elements of a raw array, none if it is no array.
 pub(crate) fn elements(raw: &RawValue) -> Vec<&RawValue> {
     serde_json::from_str(raw.get()).unwrap_or_default()
+}
+
+/// Whether a text stands in JSON as it is.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\')
+}
+
+/// Appends a text as JSON, quoted.
+fn push_quoted(out: &mut String, text: &str) {
+    if is_plain(text) {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&quoted(text));
+    }
 }
 
 /// A text as JSON, quoted.
@@ -136,7 +131,7 @@ impl Object {
         if self.0.len() > 1 {
             self.0.push(',');
         }
-        self.0.push_str(&quoted(name));
+        push_quoted(&mut self.0, name);
         self.0.push(':');
         self.0.push_str(value);
         self
@@ -144,6 +139,12 @@ impl Object {
 
     /// Adds a member that is a string.
     pub(crate) fn text(&mut self, name: &str, value: &str) -> &mut Self {
+        if is_plain(value) {
+            self.json(name, "\"");
+            self.0.push_str(value);
+            self.0.push('"');
+            return self;
+        }
         self.json(name, &quoted(value))
     }
 
@@ -178,7 +179,21 @@ pub(crate) fn with_member(members: &Members<'_>, name: &str, value: &str) -> Str
 
 /// Whether a text may occur as a key anywhere in a JSON text. A cheap look before a dear one: escapes could hide it.
 pub(crate) fn may_have_key(json: &str, key_in_quotes: &str) -> bool {
-    memmem::find(json.as_bytes(), key_in_quotes.as_bytes()).is_some() || memmem::find(json.as_bytes(), b"\\u").is_some()
+    memmem::find(json.as_bytes(), key_in_quotes.as_bytes()).is_some() || has_escaped_letters(json.as_bytes())
+}
+
+/// Whether a JSON text has a letter by its number. Backslashes are looked for and not `\u` itself: most texts have none, and
+/// one byte is found faster than two.
+fn has_escaped_letters(json: &[u8]) -> bool {
+    let mut rest = json;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        if rest.get(at + 1) == Some(&b'u') {
+            return true;
+        }
+        // What a backslash stands before is no backslash of its own.
+        rest = rest.get(at + 2..).unwrap_or_default();
+    }
+    false
 }
 
 /// Deepest nesting that a request may have.
@@ -227,6 +242,13 @@ mod tests {
         assert!(!too_deep(text.as_bytes()));
         let wide = format!("[{}]", vec!["{}"; 1000].join(","));
         assert!(!too_deep(wide.as_bytes()));
+    }
+
+    #[test]
+    fn a_key_is_suspected_where_it_stands_or_an_escape_could_hide_it() {
+        let may = |json: &str| may_have_key(json, "\"isError\"");
+        assert!(may(r#"{"isError":true}"#) && may(r#"{"is\u0045rror":true}"#) && may(r#"{"a":"\n\\\u0041"}"#));
+        assert!(!may(r#"{"a":"no isError"}"#) && !may(r#"{"a":"\n\\users \" \\"}"#) && !may(r#"{"a":"x\"#) && !may(""));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::Reply;
+use crate::json_key::Key;
 
 /// Largest message that is read from a server, in bytes.
 pub(super) const MESSAGE_BYTES_MAX: usize = 16 << 20;
@@ -117,19 +118,19 @@ fn string(raw: &RawValue) -> Result<Cow<'_, str>, Malformed> {
 }
 
 /// The members of a JSON object in their order, each value untouched.
-pub(super) struct Members<'a>(pub(super) Vec<(String, &'a RawValue)>);
+pub(super) struct Members<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         struct Shallow;
         impl<'de> Visitor<'de> for Shallow {
-            type Value = Vec<(String, &'de RawValue)>;
+            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a JSON object")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members: Vec<(String, &'de RawValue)> = Vec::new();
-                while let Some((key, value)) = map.next_entry::<String, &'de RawValue>()? {
+                let mut members: Self::Value = Vec::with_capacity(4);
+                while let Some((Key(key), value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
                     if members.iter().any(|(known, _)| *known == key) {
                         return Err(A::Error::custom(format_args!("duplicate member {key:?}")));
                     }
@@ -242,10 +243,10 @@ const HOP_META: [&str; 4] = [
     "io.modelcontextprotocol/clientCapabilities",
 ];
 
-fn push_merged(out: &mut Vec<u8>, members: &[(String, &RawValue)], meta: &[u8]) {
+fn push_merged(out: &mut Vec<u8>, members: &[(Cow<'_, str>, &RawValue)], meta: &[u8]) {
     let kept = members.iter().find(|(key, _)| key == "_meta").and_then(|(_, raw)| serde_json::from_str(raw.get()).ok());
     let kept = kept.map_or_else(Vec::new, |Members(kept)| kept);
-    let kept: Vec<_> = kept.into_iter().filter(|(key, _)| !HOP_META.contains(&key.as_str())).collect();
+    let kept: Vec<_> = kept.into_iter().filter(|(key, _)| !HOP_META.contains(&&**key)).collect();
     out.push(b'{');
     let mut first = true;
     if !(meta.is_empty() && kept.is_empty()) {

@@ -7,13 +7,14 @@ use http::{Method, Response, StatusCode};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::body::{Body, Next, Running};
+use super::body::{Body, Events, Next, Running};
 use super::guard::Guard;
 use super::head::Head;
 use super::mcp;
 use super::respond::{After, Manner};
 use super::route::{self, Step};
 use super::wire::{NoHead, Wire};
+use crate::exchange::Answered;
 use crate::gateway::Gateway;
 
 /// What a connection is served with.
@@ -69,7 +70,15 @@ impl Connection {
         let mut response = match step {
             Step::Done(response) => response,
             Step::Run(running) => match begin(wire, running).await {
-                Some(response) => response,
+                Some(Begun::Stream(events)) => mcp::events(events),
+                Some(Begun::Answer(answered)) => {
+                    let ordinary = wire.is_read() && !head.old && !head.last && !self.gateway.stop.is_cancelled();
+                    match mcp::plain(answered) {
+                        Ok(message) if ordinary => return wire.respond_message(message).await,
+                        Ok(message) => mcp::whole(Answered::new(200, message)),
+                        Err(answered) => mcp::whole(answered),
+                    }
+                }
                 None => return After::Close,
             },
         };
@@ -85,9 +94,17 @@ impl Connection {
     }
 }
 
-/// One message as JSON where nothing comes before it, else a stream. `None`: the client has gone before there was either,
-/// and what ran for it is given up or goes on alone, as its era has it.
-async fn begin(wire: &mut Wire, mut running: Running) -> Option<Response<Body>> {
+/// What a request that runs brings first.
+enum Begun {
+    /// The answer, with nothing before it.
+    Answer(Answered),
+    /// Something else: a stream, in which the answer comes last.
+    Stream(Box<Events>),
+}
+
+/// Waits for what comes first. `None`: the client has gone before there was anything, and what ran for it is given up or
+/// goes on alone, as its era has it.
+async fn begin(wire: &mut Wire, mut running: Running) -> Option<Begun> {
     let mut answer = None;
     let next = poll_fn(|cx| match running.poll_next(&mut answer, cx) {
         Poll::Ready(next) => Poll::Ready(Some(next)),
@@ -95,7 +112,7 @@ async fn begin(wire: &mut Wire, mut running: Running) -> Option<Response<Body>> 
     })
     .await?;
     Some(match next {
-        Next::Answer(answered) => mcp::whole(answered),
-        Next::Message(first) => mcp::events(super::body::Events::new(running, Some(first), answer)),
+        Next::Answer(answered) => Begun::Answer(answered),
+        Next::Message(first) => Begun::Stream(Events::new(running, Some(first), answer)),
     })
 }

@@ -7,6 +7,9 @@ use mcpctl_core::token::{PAT_PREFIX, is_well_formed};
 
 use crate::options::Options;
 
+/// Longest name that is remembered for the next request.
+const HOST_BYTES_MAX: usize = 256;
+
 /// Names and origins that a listener takes.
 pub(super) struct Guard {
     loopback: bool,
@@ -21,10 +24,22 @@ impl Guard {
     }
 
     /// Whether the request came under a name that the listener has. A page that made its own name point here (DNS
-    /// rebinding) comes under that name.
-    pub(super) fn takes_host(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+    /// rebinding) comes under that name. `last` is the name under which the connection's last request came: most send the
+    /// same one each time.
+    pub(super) fn takes_host(&self, uri: &Uri, headers: &HeaderMap, last: &mut Vec<u8>) -> bool {
         let mut hosts = headers.get_all(HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+        if uri.authority().is_none() && !last.is_empty() && host.as_bytes() == last {
+            return true;
+        }
+        let takes = self.takes(uri, host);
+        if takes && host.len() <= HOST_BYTES_MAX {
+            host.as_bytes().clone_into(last);
+        }
+        takes
+    }
+
+    fn takes(&self, uri: &Uri, host: &HeaderValue) -> bool {
         let header = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
         let Some(header) = header else { return false };
         self.has_name(header.host()) && uri.authority().is_none_or(|authority| self.has_name(authority.host()))
@@ -99,6 +114,9 @@ pub(super) fn bearer(headers: &HeaderMap) -> Bearer<'_> {
 /// Whether the body says to be JSON.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
+    if value == "application/json" {
+        return true;
+    }
     let mut parts = value.split(';').map(|part| part.trim().to_ascii_lowercase());
     let json = parts.next().as_deref() == Some("application/json");
     let utf8 = |part: String| {
@@ -109,6 +127,12 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
 
 /// Whether the caller takes all of these types. Who says nothing takes everything (RFC 9110, section 12.5.1).
 pub(super) fn accepts(headers: &HeaderMap, wanted: &[&str]) -> bool {
+    // As the specification writes it, and so nearly every client.
+    if headers.get(ACCEPT).is_some_and(|value| value == "application/json, text/event-stream")
+        && wanted.iter().all(|wanted| matches!(*wanted, "application/json" | "text/event-stream"))
+    {
+        return true;
+    }
     let values: Vec<String> =
         headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).map(str::to_ascii_lowercase).collect();
     let types: Vec<&str> = values.iter().flat_map(|value| value.split(',')).map(accepted).collect();
@@ -153,7 +177,7 @@ mod tests {
     #[test]
     fn a_loopback_listener_takes_loopback_names_only() {
         let guard = guard("127.0.0.1", &["gate.example.com"]);
-        let takes = |hosts: &[&str]| guard.takes_host(&Uri::from_static("/"), &headers(HOST, hosts));
+        let takes = |hosts: &[&str]| guard.takes_host(&Uri::from_static("/"), &headers(HOST, hosts), &mut Vec::new());
         for host in ["localhost", "LOCALHOST:3200", "127.0.0.1:3200", "127.8.8.8", "[::1]:80", "gate.example.com"] {
             assert!(takes(&[host]), "{host}");
         }
@@ -162,7 +186,10 @@ mod tests {
         }
         assert!(!takes(&[]) && !takes(&["localhost", "evil.example"]));
         let absolute = Uri::from_static("http://evil.example/projects/p/mcp");
-        assert!(!guard.takes_host(&absolute, &headers(HOST, &["localhost"])));
+        let mut last = Vec::new();
+        assert!(guard.takes_host(&Uri::from_static("/"), &headers(HOST, &["localhost"]), &mut last));
+        assert!(!guard.takes_host(&absolute, &headers(HOST, &["localhost"]), &mut last));
+        assert!(!guard.takes_host(&Uri::from_static("/"), &headers(HOST, &["evil.example"]), &mut last));
     }
 
     #[test]
@@ -170,8 +197,8 @@ mod tests {
         let any = guard("0.0.0.0", &[]);
         let named = guard("0.0.0.0", &["gate.example.com"]);
         let map = headers(HOST, &["other.example:3200"]);
-        assert!(any.takes_host(&Uri::from_static("/"), &map));
-        assert!(!named.takes_host(&Uri::from_static("/"), &map));
+        assert!(any.takes_host(&Uri::from_static("/"), &map, &mut Vec::new()));
+        assert!(!named.takes_host(&Uri::from_static("/"), &map, &mut Vec::new()));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::wire::{NoBody, Wire};
 use crate::dialect::MODERN;
 use crate::exchange::{Answered, Arrival, Way};
 use crate::gateway::Gateway;
+use crate::message::Message;
 use crate::modern::{Given, Mirrored, from_sentinel};
 use crate::outlet::outlet;
 use crate::resumable::{EventId, Resumed};
@@ -66,6 +67,14 @@ async fn post(
     let arrival = Arrival { bearer, project: project.to_owned(), body, way };
     let handling = gateway.clone().handle(arrival, outlet);
     Step::Run(Running::new(gateway.clone(), waiting, Box::pin(handling)))
+}
+
+/// The message of an answer that says nothing else, by status or header.
+pub(super) fn plain(answered: Answered) -> Result<Message, Answered> {
+    match answered {
+        Answered { status: 200, message: Some(message), session: None, .. } => Ok(message),
+        answered => Err(answered),
+    }
 }
 
 pub(super) fn whole(answered: Answered) -> Response<Body> {

@@ -11,6 +11,7 @@ use http::{HeaderMap, Response, StatusCode};
 
 use super::body::{Body, Events};
 use super::wire::Wire;
+use crate::message::Message;
 
 /// Events that wait to be written. Beyond that the maker of them waits, but for word that the access has ended.
 const WAITING_BYTES_MAX: usize = 64 << 10;
@@ -39,7 +40,33 @@ pub(super) enum After {
     Reset,
 }
 
+/// How the answer to nearly every request begins.
+const ANSWER_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncache-control: no-store\r\n";
+
 impl Wire {
+    /// Sends a message with status 200 and nothing else said, to a client that keeps its connection: what
+    /// [`Self::respond`] would send, without a map of headers between.
+    pub(super) async fn respond_message(&mut self, message: Message) -> After {
+        self.begin_writing();
+        let length = message.len();
+        let copied = if length <= COPY_BYTES_MAX { length } else { 0 };
+        let mut out = BytesMut::with_capacity(192 + copied);
+        out.put_slice(ANSWER_HEAD);
+        put_date(&mut out);
+        put(&mut out, "content-length", length.to_string().as_bytes());
+        out.put_slice(b"\r\n");
+        let written = if copied == length {
+            message.pieces.iter().for_each(|piece| out.put_slice(piece));
+            let mut out = out.freeze();
+            poll_fn(|cx| self.poll_write(&mut out, cx)).await
+        } else {
+            let pieces = message.pieces.into_iter().filter(|piece| !piece.is_empty());
+            let mut out = Pieces(std::iter::once(out.freeze()).chain(pieces).collect());
+            poll_fn(|cx| self.poll_write(&mut out, cx)).await
+        };
+        if written.is_ok() { After::Next } else { After::Close }
+    }
+
     /// Writes an answer to its end, or until the client has gone.
     pub(super) async fn respond(&mut self, response: Response<Body>, manner: Manner) -> After {
         self.begin_writing();

@@ -38,7 +38,7 @@ impl From<Response<Body>> for Step {
 
 /// Looks at a request, reads its body if it comes to that, and answers it or begins it.
 pub(super) async fn answer(gateway: &Arc<Gateway>, guard: &Guard, request: &Parts, wire: &mut Wire) -> Step {
-    if !guard.takes_host(&request.uri, &request.headers) {
+    if !guard.takes_host(&request.uri, &request.headers, wire.last_host()) {
         let words = "the request came under a name that this listener does not have: use http://localhost or start it with --allow-host";
         return refuse(gateway, request, &RpcError::of_status(403, words)).await.into();
     }

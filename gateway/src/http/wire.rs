@@ -21,6 +21,8 @@ const READ_BYTES: usize = 8 << 10;
 const ROOM_BYTES_MAX: usize = 256 << 10;
 /// What a client may send before it has its answer. The rest waits in the system's buffers.
 const AHEAD_BYTES_MAX: usize = 64 << 10;
+/// Longer than any limit.
+const LIMITS_MAX: Duration = Duration::from_secs(24 * 3600);
 /// How long a client may take nothing of an answer.
 const WRITE_STALLS_MAX: Duration = Duration::from_secs(60);
 /// What is read over of a body that nobody wants, so that its sender reads why; and for how long.
@@ -33,7 +35,39 @@ pub(super) struct Wire {
     left: Left,
     /// The client waits for a word before it sends its body.
     wants_word: bool,
+    limit: Limit,
+    /// The name under which the last request came.
+    last_host: Vec<u8>,
+}
+
+/// A limit that is set for each request and seldom runs out: the timer behind it goes off early where a later moment was
+/// set meanwhile, and is then set anew. Setting a limit so costs no more than looking at the clock.
+struct Limit {
+    at: Instant,
     timer: Pin<Box<Sleep>>,
+}
+
+impl Limit {
+    fn new() -> Self {
+        Self { at: Instant::now(), timer: Box::pin(tokio::time::sleep(LIMITS_MAX)) }
+    }
+
+    fn set(&mut self, limit: Duration) {
+        self.at = Instant::now() + limit;
+        if self.timer.deadline() > self.at {
+            self.timer.as_mut().reset(self.at);
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            if self.at <= Instant::now() {
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(self.at);
+        }
+        Poll::Pending
+    }
 }
 
 /// Why there is no further request.
@@ -58,13 +92,13 @@ pub(super) enum NoBody {
 
 impl Wire {
     pub(super) fn new(stream: TcpStream) -> Self {
-        let timer = Box::pin(tokio::time::sleep(Duration::ZERO));
-        Self { stream, input: BytesMut::with_capacity(READ_BYTES), left: Left::Nothing, wants_word: false, timer }
+        let input = BytesMut::with_capacity(READ_BYTES);
+        Self { stream, input, left: Left::Nothing, wants_word: false, limit: Limit::new(), last_host: Vec::new() }
     }
 
     /// The head of the next request. The limit counts the idle time in front of it too.
     pub(super) async fn head(&mut self, limit: Duration) -> Result<Head, NoHead> {
-        self.timer.as_mut().reset(Instant::now() + limit);
+        self.limit.set(limit);
         loop {
             if let Some(head) = read_head(&mut self.input).map_err(NoHead::Refused)? {
                 self.left = head.left;
@@ -84,7 +118,7 @@ impl Wire {
 
     /// The whole body of the request. Most have come with the head, and are then not copied.
     pub(super) async fn body(&mut self, most: usize, limit: Duration) -> Result<Bytes, NoBody> {
-        self.timer.as_mut().reset(Instant::now() + limit);
+        self.limit.set(limit);
         match self.left.known() {
             Some(length) => match usize::try_from(length) {
                 Ok(length) if length <= most => self.known(length).await,
@@ -135,6 +169,11 @@ impl Wire {
         }
     }
 
+    /// The name under which the last request came, for whoever judges the next one.
+    pub(super) const fn last_host(&mut self) -> &mut Vec<u8> {
+        &mut self.last_host
+    }
+
     /// Whether the body of the last request was read to its end.
     pub(super) fn is_read(&self) -> bool {
         self.left.is_over()
@@ -144,7 +183,7 @@ impl Wire {
     /// answer might not be read.
     pub(super) async fn drain(&mut self) {
         let _ = self.stream.shutdown().await;
-        self.timer.as_mut().reset(Instant::now() + DRAIN.1);
+        self.limit.set(DRAIN.1);
         let mut read = 0;
         while read < DRAIN.0 {
             self.input.clear();
@@ -160,7 +199,7 @@ impl Wire {
         self.input.reserve(room);
         poll_fn(|cx| match self.poll_fill(cx) {
             Poll::Ready(read) => Poll::Ready(Some(read)),
-            Poll::Pending => self.timer.as_mut().poll(cx).map(|()| None),
+            Poll::Pending => self.limit.poll(cx).map(|()| None),
         })
         .await
     }
@@ -194,7 +233,7 @@ impl Wire {
                     self.begin_writing();
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return self.timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into())),
+                Poll::Pending => return self.limit.poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into())),
             }
         }
         Poll::Ready(Ok(()))
@@ -202,7 +241,7 @@ impl Wire {
 
     /// Sets the limit on a client that takes nothing.
     pub(super) fn begin_writing(&mut self) {
-        self.timer.as_mut().reset(Instant::now() + WRITE_STALLS_MAX);
+        self.limit.set(WRITE_STALLS_MAX);
     }
 
     /// Resets the connection: what is on its way to the client is thrown away.

@@ -4,9 +4,9 @@ use mcpctl_api::plane::ServerView;
 use mcpctl_api::upstream::Reply;
 use serde_json::value::RawValue;
 
+use super::may_ask;
 use super::seal::{Bound, Rejected, Seal};
 use super::to_modern::rejected;
-use super::{is_input_required, may_ask};
 use crate::audit::now;
 use crate::call::{Authorized, Parsed};
 use crate::context::Context;
@@ -43,12 +43,9 @@ fn own_state(
     String::from_utf8(own).map_err(|_| Rejected)
 }
 
-/// Seals the state that a server wants back, if it wants one.
+/// Seals the state that a server wants back, if it wants one. To be called with a result that asks for input.
 pub(crate) fn seal(context: &Context, server: &ServerView, parsed: &Parsed<'_>, reply: Reply) -> Reply {
     let Reply::Result(result) = &reply else { return reply };
-    if !may_ask(&parsed.method) || !is_input_required(result) {
-        return reply;
-    }
     let members = Members::of(result);
     let Some(state) = members.get("requestState") else { return reply };
     let bound = Bound::to(&context.admission, server.uid, parsed);

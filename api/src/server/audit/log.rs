@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::index::{Index, IndexFigures, SHARD};
+use super::nonce::nonce;
 use super::query::{AuditQuery, Look};
 use super::record::encode;
 use super::redact::Redactor;
@@ -27,7 +28,6 @@ use super::text::clip;
 use super::ticket::Tickets;
 use crate::causes::causes;
 use crate::plane::{AuditEntry, AuditFailed};
-use crate::server::clock;
 use keeper::further;
 
 /// How long an entry may take to become durable, for whoever waits for that. A disk that is slower than this stands still.
@@ -395,7 +395,7 @@ impl Shared {
         entry.arguments = entry.arguments.map(under_key);
         entry.answer = entry.answer.map(under_key);
         let (at, terms) = (entry.at, self.index.terms(&entry));
-        let bytes = encode(entry, &clock::random()).map_err(|error| AuditFailed(error.to_string()))?;
+        let bytes = encode(entry, &nonce()).map_err(|error| AuditFailed(error.to_string()))?;
         let (seq, filled) = {
             let mut desk = self.desk.lock();
             let Some(journal) = &mut desk.journal else { return Err(AuditFailed(desk.why.clone())) };

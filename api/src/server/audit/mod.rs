@@ -13,6 +13,7 @@ mod index_laws;
 mod log;
 #[cfg(test)]
 mod log_tests;
+mod nonce;
 pub(in crate::server) mod pin;
 #[cfg(test)]
 mod power_tests;

@@ -2,6 +2,7 @@
 //!
 //! Two values may have the same number: then a query reads an entry in vain. The numbers are made under a key, so that
 //! the files of the index tell nobody whom they are about.
+use std::cell::RefCell;
 use std::ops::RangeInclusive;
 
 use mcpctl_core::actor::ActorKind;
@@ -26,11 +27,22 @@ pub(in crate::server::audit) enum Field {
 }
 
 /// A field with a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::server::audit) struct Term {
     /// [`Field`], as it stands in files.
     pub(in crate::server::audit) field: u8,
     pub(in crate::server::audit) key: u64,
+}
+
+/// Terms that a thread remembers.
+const KNOWN_MAX: usize = 64;
+
+/// A term that was made before, under which key, and of what.
+#[derive(Default)]
+struct Known {
+    under: [u8; 32],
+    value: String,
+    term: Term,
 }
 
 /// Makes terms under a key.
@@ -45,7 +57,23 @@ impl Hasher {
         Self(key)
     }
 
+    /// The term of a value. Those of the last entries are remembered: of most fields there are few values.
     fn term(&self, field: Field, value: &str) -> Term {
+        thread_local! {
+            static KNOWN: RefCell<[Known; KNOWN_MAX]> = RefCell::new(std::array::from_fn(|_| Known::default()));
+        }
+        let place = value.bytes().fold(field as usize, |at, byte| at.wrapping_mul(31).wrapping_add(byte.into()));
+        KNOWN.with_borrow_mut(|known| {
+            let known = &mut known[place % KNOWN_MAX];
+            if known.term.field != field as u8 || known.value != value || known.under != self.0 {
+                let term = self.made(field, value);
+                *known = Known { under: self.0, value: value.to_owned(), term };
+            }
+            known.term
+        })
+    }
+
+    fn made(&self, field: Field, value: &str) -> Term {
         let mut hash = blake3::Hasher::new_keyed(&self.0);
         hash.update(&[field as u8]).update(value.as_bytes());
         let mut key = [0; 8];
@@ -171,5 +199,19 @@ mod tests {
         assert_ne!(one.term(Field::Server, "x"), one.term(Field::Tool, "x"));
         assert_ne!(one.term(Field::Tool, "x").key, one.term(Field::Server, "x").key);
         assert_ne!(one.term(Field::Tool, "x"), other.term(Field::Tool, "x"));
+    }
+
+    #[test]
+    fn a_term_that_was_remembered_is_the_one_that_would_be_made() {
+        let hashers = [1, 2].map(|key| Hasher::new([key; 32]));
+        // Far more values than are remembered, each asked for again when its place was taken by others.
+        for round in 0..3 {
+            for (n, hasher) in (0..4 * KNOWN_MAX).zip(hashers.iter().cycle()) {
+                let value = format!("value-{}", n * (round + 1));
+                for field in [Field::Server, Field::Tool] {
+                    assert_eq!(hasher.term(field, &value), hasher.made(field, &value));
+                }
+            }
+        }
     }
 }
