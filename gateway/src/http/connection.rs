@@ -72,7 +72,8 @@ impl Connection {
             Step::Run(running) => match begin(wire, running).await {
                 Some(Begun::Stream(events)) => mcp::events(events),
                 Some(Begun::Answer(answered)) => {
-                    let ordinary = wire.is_read() && !head.old && !head.last && !self.gateway.stop.is_cancelled();
+                    let keeps = wire.is_read() && !head.old && !head.last && !self.gateway.stop.is_cancelled();
+                    let ordinary = keeps && !self.guard.names_origins();
                     match mcp::plain(answered) {
                         Ok(message) if ordinary => return wire.respond_message(message).await,
                         Ok(message) => mcp::whole(Answered::new(200, message)),
