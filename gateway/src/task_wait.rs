@@ -65,7 +65,7 @@ pub(crate) async fn run(
     let waiting = Waiting { own: Some(own), context, server, session: session.clone() };
     let ended = exchange(asking, session.clone(), sink, messages()).await;
     if !matches!(ended, Err(Unanswered::Cut)) {
-        waiting.is_over();
+        waiting.finish();
     }
     Ok(match ended? {
         Reply::Result(result) => Reply::Result(without_related(result)),
@@ -92,7 +92,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn is_over(mut self) {
+    fn finish(mut self) {
         self.own = None;
     }
 }
