@@ -199,6 +199,14 @@ impl<K> Twin<K> {
 pub const APPLIED: &str = "applied";
 /// See [`APPLIED`].
 pub const DELETED: &str = "deleted";
+/// The one event that changes nothing: it says where the audit log stood. It is written as one of [`Kind::Policy`], which is
+/// about the organisation as a whole, and of no object.
+pub const ANCHORED: &str = "anchored";
+
+/// Whether an event changes nothing, see [`ANCHORED`].
+fn only_anchors(kind: Kind, event: &str) -> bool {
+    kind == Kind::Policy && event == ANCHORED
+}
 
 pub(crate) fn pack<T: Serialize>(value: &T) -> Vec<u8> {
     rmp_serde::to_vec_named(value).expect("specs and events are plain data, which always encodes")
@@ -223,6 +231,12 @@ fn without_value(message: &str) -> String {
 #[must_use]
 pub fn deleted() -> EventDraft {
     EventDraft { event: DELETED, version: EVENT_VERSION, payload: pack(&serde_json::Map::new()) }
+}
+
+/// The event that changes nothing: what it says stands in its header.
+#[must_use]
+pub fn anchored() -> EventDraft {
+    EventDraft { event: ANCHORED, version: EVENT_VERSION, payload: pack(&serde_json::Map::new()) }
 }
 
 impl<K: Resource> AnyBody for Body<K> {
@@ -356,7 +370,8 @@ impl<K: Resource> Untyped for Twin<K> {
         K::columns().iter().map(|column| column.title).collect()
     }
     fn events(&self) -> Vec<&'static str> {
-        [&[APPLIED, DELETED], <K::Event as NamedEvent>::NAMES].concat()
+        let anchored: &[&str] = if only_anchors(K::KIND, ANCHORED) { &[ANCHORED] } else { &[] };
+        [&[APPLIED, DELETED], <K::Event as NamedEvent>::NAMES, anchored].concat()
     }
     fn cells(&self, object: &Object, now: Timestamp) -> Vec<String> {
         let row = Self::row(object, now);
@@ -413,13 +428,17 @@ impl<K: Resource> Untyped for Twin<K> {
     ) -> Result<Option<Object>, FoldError> {
         let fail = |why: String| FoldError { kind: header.kind, event: header.event.clone(), why };
         let event = header.event.as_str();
-        if !([APPLIED, DELETED].contains(&event) || <K::Event as NamedEvent>::NAMES.contains(&event)) {
+        let named = [APPLIED, DELETED].contains(&event) || <K::Event as NamedEvent>::NAMES.contains(&event);
+        if !named && !only_anchors(K::KIND, event) {
             return Err(fail("this program knows no such event".to_owned()));
         }
         if let Some(other) = before.filter(|object| object.meta.kind != K::KIND) {
             return Err(fail(format!("the object is a {}", other.meta.kind)));
         }
         let payload = &*upcast::current(header, payload).map_err(|error| fail(error.to_string()))?;
+        if only_anchors(K::KIND, event) {
+            return Ok(before.cloned());
+        }
         let Some((body, refs)) = Self::fold_next(before, header, payload).map_err(fail)? else { return Ok(None) };
         Ok(Some(Object { meta: meta_after(before, header, project), body: Arc::new(body), refs }))
     }

@@ -5,7 +5,7 @@
 //! that nobody expected, reach *everything*.
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::erased::{APPLIED, DELETED};
+use crate::erased::{ANCHORED, APPLIED, DELETED};
 use crate::ids::Uid;
 use crate::kinds::{Kind, Project, SERVER_FAILED, SERVER_RECOVERED, Server, ServerStatus, SubjectRef};
 use crate::object::Object;
@@ -144,6 +144,8 @@ fn by_kind(world: &dyn World, change: &Change<'_>) -> Reach {
             | Kind::Secret,
             None,
         ) if declared => Reach::nothing(),
+        // It says where the audit log stands, and nothing else.
+        (Kind::Policy, _) if change.event == ANCHORED => Reach::nothing(),
         // How a server is says nothing about who may use it.
         (Kind::Server, Some(_)) if matches!(change.event, SERVER_FAILED | SERVER_RECOVERED) => Reach::nothing(),
         (Kind::McpToken | Kind::User | Kind::ServiceAccount, Some(before)) => of_subject(before, change.after),

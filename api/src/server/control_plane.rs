@@ -26,7 +26,7 @@ use super::snapshot::{self, Snapshots, this_program};
 use super::start::open_log;
 use super::tools::{KeptDefinitions, Noticing};
 use super::writer::{Writer, WriterThread};
-use super::{audit, embedded, health, listener, metrics, oidc, prepare, reconcile};
+use super::{anchoring, audit, embedded, health, listener, metrics, oidc, prepare, reconcile};
 use crate::otel::Tracer;
 use crate::upstream::{Fleet, FleetLimits};
 
@@ -188,6 +188,7 @@ impl ControlPlane {
         self.tasks.spawn(audit::retain(app.clone(), stop.clone()));
         self.tasks.spawn(recovery.serve(app.clone(), stop.clone()));
         self.tasks.spawn(expire(app.clone(), stop.clone()));
+        self.tasks.spawn(anchoring::keep(app.clone(), stop.clone()));
         for (log, heads) in [
             (LogName::Config, Heads::Config(app.published.follow())),
             (LogName::Audit, Heads::Audit(app.audit.follow())),

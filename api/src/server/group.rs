@@ -114,6 +114,7 @@ impl Group {
     pub(super) fn take(&mut self, message: Message) {
         match message {
             Message::Due => self.take_due(),
+            Message::Anchor => self.take_anchor(),
             // Asked again in a moment, when no group is under way.
             Message::Recover => {}
             Message::Do(job) => self.take_job(job),
@@ -235,6 +236,18 @@ impl Group {
         let reach = std::mem::take(&mut self.reach);
         if !reach.is_nothing() {
             self.reductions.push((self.state.seq(), reach));
+        }
+    }
+
+    /// Says where the audit log stands, unless an event of this group does.
+    fn take_anchor(&mut self) {
+        if self.anchor.is_none() || !self.records.is_empty() {
+            return;
+        }
+        let now = self.clock.now().max(self.state.last_at());
+        let (draft, actor) = (command::anchor(&self.state), Actor::system("evidence"));
+        if let Err(error) = self.append(&draft, &Asking::by(&actor, now, 0), Why::default()) {
+            tracing::error!(%error, "where the audit log stands can't be written down");
         }
     }
 

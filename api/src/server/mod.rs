@@ -1,5 +1,6 @@
 //! The control plane: one writer, the newest state, and the REST face of both.
 mod access;
+mod anchoring;
 pub mod app;
 mod apply_all;
 mod attest;

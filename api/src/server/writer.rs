@@ -130,6 +130,7 @@ pub(super) struct Job {
 pub(super) enum Message {
     Do(Job),
     Due,
+    Anchor,
     Recover,
 }
 
@@ -258,6 +259,11 @@ impl Writer {
     /// Has the writer look for events that are due.
     pub(super) async fn look_for_due(&self) {
         let _ = self.queue.send_timeout(Message::Due, QUEUE_WAIT).await;
+    }
+
+    /// Has the writer say where the audit log stands, by an event of its own if need be.
+    pub(super) async fn anchor(&self) {
+        let _ = self.queue.send_timeout(Message::Anchor, QUEUE_WAIT).await;
     }
 
     /// Does the commands that follow from the state of the moment, all or none, and writes down what for.

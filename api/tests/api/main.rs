@@ -1,5 +1,6 @@
 //! The REST face as its users see it: a control plane on a folder of its own, behind a port.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+mod anchors;
 mod attacks;
 mod audit;
 mod bad_input;

@@ -1,4 +1,5 @@
 //! Commands: apply, delete and act, and the one generic decision that turns a command into events.
+mod anchor;
 mod apply;
 mod deciding;
 mod delete;
@@ -9,6 +10,7 @@ mod via;
 
 use std::sync::Arc;
 
+pub use anchor::anchor;
 pub use last_administrator::is_administrator;
 pub use redecide::{Before, Fault, NotAllowed, SYSTEM_PARTS, SystemPart, redecide};
 pub use via::allowed_by;

@@ -55,6 +55,7 @@ pub(crate) fn eventful() -> Town {
     }
     town.apply_all(&system, "kind: mcptoken\nname: short\nproject: base\nttl: 1s\n").unwrap();
     town.expire();
+    town.anchor(41);
     for kind in Kind::ALL.iter().rev() {
         let names: Vec<_> = town
             .state

@@ -1,6 +1,7 @@
 //! Laws of decisions and projections, over all kinds and over random commands.
 #![allow(clippy::unwrap_used)]
 mod access;
+mod anchors;
 mod asked;
 mod authz;
 mod cascades;

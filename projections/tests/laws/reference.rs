@@ -46,6 +46,9 @@ pub(crate) struct Standing<'r> {
 
 impl Reference {
     pub(crate) fn read(&mut self, Record { header, payload }: &Record) {
+        if header.event == "anchored" {
+            return;
+        }
         let (kind, name) = (header.kind.names().singular, header.name.to_string());
         let new = || Thing { kind, name, project: header.project, ..Thing::default() }.into();
         let thing = Arc::make_mut(self.0.entry(header.object).or_insert_with(new));

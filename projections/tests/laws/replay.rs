@@ -129,6 +129,7 @@ fn a_grant_that_nobody_could_give_is_found_whatever_it_says_of_itself() {
         (Actor::system("expiry"), AuthzMode::System, vec![], "not due"),
         (Actor::system("oidc"), AuthzMode::System, vec![], "sign people in"),
         (Actor::system("health"), AuthzMode::System, vec![], "how servers are"),
+        (Actor::system("evidence"), AuthzMode::System, vec![], "where the audit log stands"),
     ] {
         let forged = forged(&town, &actor, &grab, mode, via);
         let mut records = town.records.clone();

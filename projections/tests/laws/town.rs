@@ -7,7 +7,7 @@ use mcpctl_core::ids::{Digest, Uid};
 use mcpctl_core::kinds::{Kind, McpTokenAction};
 use mcpctl_core::manifest;
 use mcpctl_core::name::{Name, NameRule};
-use mcpctl_core::record::Record;
+use mcpctl_core::record::{AuditAnchor, Header, Record};
 use mcpctl_core::refusal::Refusal;
 use mcpctl_core::time::Timestamp;
 use mcpctl_core::world::World as _;
@@ -172,7 +172,24 @@ impl Town {
         self.fold(&draft, &Actor::system("expiry"), None);
     }
 
+    /// The control plane says that the audit log had so many entries.
+    pub(crate) fn anchor(&mut self, size: u64) {
+        let draft = command::anchor(&self.state);
+        let audit = AuditAnchor { size, root: Digest::sha256(&size.to_be_bytes()) };
+        self.fold_anchored(&draft, &Actor::system("evidence"), None, Some(audit));
+    }
+
     fn fold(&mut self, draft: &Draft, actor: &Actor, on_behalf_of: Option<&Actor>) {
+        self.fold_anchored(draft, actor, on_behalf_of, None);
+    }
+
+    fn fold_anchored(
+        &mut self,
+        draft: &Draft,
+        actor: &Actor,
+        on_behalf_of: Option<&Actor>,
+        audit: Option<AuditAnchor>,
+    ) {
         let place = Place {
             seq: self.state.seq().next(),
             id: uuid::Uuid::nil(),
@@ -183,7 +200,7 @@ impl Town {
             request: None,
             reason: None,
         };
-        let record = Record { header: draft.header(place), payload: draft.event.payload.clone() };
+        let record = Record { header: Header { audit, ..draft.header(place) }, payload: draft.event.payload.clone() };
         let stored = record.store().expect("a small record");
         self.state.fold(&record, stored.hash).expect("what was decided folds");
         self.records.push(record);
