@@ -366,6 +366,8 @@ pub struct WatchFigures {
     pub lease_age_ms: Option<u64>,
     /// For how long a line of the stream has not been done that takes something away, in milliseconds.
     pub lag_ms: u64,
+    /// Whether nobody is served because the control plane's log is another one than was seen before.
+    pub refused: bool,
 }
 
 /// The control plane as a gateway sees it.
@@ -396,6 +398,12 @@ pub trait Plane: Send + Sync + 'static {
 
     /// Seq of the newest state that this gateway knows, for `/healthz`.
     fn seq(&self) -> Seq;
+
+    /// Why nobody is served by what the control plane says, until a person decides: its log is another one than was seen
+    /// before. Never in the process that has the log.
+    fn refused(&self) -> Option<String> {
+        None
+    }
 
     /// Figures of the word by which this gateway serves, for `/metrics`. All zero in the process that decides.
     fn watch_figures(&self) -> WatchFigures {

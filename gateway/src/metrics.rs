@@ -133,6 +133,8 @@ impl Collector for LookedUp {
             level("spans_waiting", "Spans that wait to be sent", spans.waiting as f64)?;
         }
         level("watch_held", "Accesses that are held", watch.held as f64)?;
+        let help = "1 while nobody is served because the log of the control plane is not the one that was seen before";
+        level("control_plane_refused", help, f64::from(u8::from(watch.refused)))?;
         let lag = watch.lag_ms as f64 / 1e3;
         level("watch_lag_seconds", "For how long a revocation was told and is not done", lag)?;
         if let Some(age) = watch.lease_age_ms {
@@ -183,11 +185,13 @@ mod tests {
         let metrics = Metrics::new();
         metrics.answered("canary/method", "error", Duration::from_millis(1));
         metrics.left_out("everything", true);
-        let watch = WatchFigures { held: 3, lapses: 2, lease_age_ms: Some(150), ..WatchFigures::default() };
+        let watch =
+            WatchFigures { held: 3, lapses: 2, lease_age_ms: Some(150), refused: true, ..WatchFigures::default() };
         assert!(!metrics.page(watch, None).contains("spans"), "nobody collects them");
         let page = metrics.page(watch, Some(Figures { crowded_out: 7, ..Figures::default() }));
         for line in [
             "mcpctl_gateway_watch_held 3.0",
+            "mcpctl_gateway_control_plane_refused 1.0",
             "mcpctl_gateway_watch_lease_misses_total 2",
             "mcpctl_gateway_watch_lease_age_seconds 0.15",
             "mcpctl_gateway_spans_crowded_out_total 7",

@@ -61,6 +61,8 @@ pub struct Health {
     pub status: u16,
     /// Seq of the newest state that it knows, when it says so.
     pub revision: Option<Seq>,
+    /// What is wrong, when it says so.
+    pub trouble: Option<String>,
 }
 
 /// Pieces of a log, as they come.
@@ -182,9 +184,12 @@ impl Client {
         match response {
             Ok(response) => {
                 let revision = response.headers().get(REVISION).and_then(|value| value.to_str().ok()?.parse().ok());
-                Ok(Health { status: response.status().as_u16(), revision })
+                Ok(Health { status: response.status().as_u16(), revision, trouble: None })
             }
-            Err(ClientError::Refused(problem)) => Ok(Health { status: problem.status, revision: problem.seq }),
+            Err(ClientError::Refused(problem)) => {
+                let trouble = Some(problem.detail).filter(|detail| !detail.is_empty());
+                Ok(Health { status: problem.status, revision: problem.seq, trouble })
+            }
             Err(error) => Err(error),
         }
     }

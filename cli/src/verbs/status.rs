@@ -10,6 +10,9 @@ use crate::out;
 use crate::session::{Global, Session};
 use crate::table::Table;
 
+/// Most characters of what a gateway says is wrong with it.
+const WHY_CHARS_MAX: usize = 500;
+
 /// Shows whether control plane, gateway and servers are well
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -73,7 +76,11 @@ async fn ask(address: &str) -> Result<Option<u64>, String> {
     let client = Client::new(parsed, None).map_err(|error| error.to_string())?;
     match client.healthz().await {
         Ok(health) if health.status == 200 => Ok(health.revision.map(|seq| seq.0)),
-        Ok(health) => Err(format!("answers with HTTP {}", health.status)),
+        Ok(health) => {
+            let why = health.trouble.map(|why| why.chars().filter(|c| !c.is_control()).take(WHY_CHARS_MAX).collect());
+            let why = why.map(|why: String| format!(": {why}")).unwrap_or_default();
+            Err(format!("answers with HTTP {}{why}", health.status))
+        }
         Err(_) => Err("does not answer".to_owned()),
     }
 }

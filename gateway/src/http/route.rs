@@ -6,6 +6,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, 
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use mcpctl_api::plane::Denial;
+use mcpctl_api::wire::Problem;
 
 use super::body::{Body, Running};
 use super::guard::{Bearer, Guard, bearer};
@@ -19,6 +20,7 @@ use crate::message::Message;
 use crate::rpc_error::RpcError;
 
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 /// Seq of the newest state that the gateway knows.
 const REVISION: HeaderName = HeaderName::from_static("mcpctl-revision");
 
@@ -78,14 +80,7 @@ fn plain(gateway: &Gateway, method: &Method, path: &str) -> Response<Body> {
     let looks = method == Method::GET || method == Method::HEAD;
     match path {
         "/healthz" | "/metrics" if !looks => not_allowed("GET"),
-        "/healthz" => {
-            let seq = gateway.plane.seq();
-            let text = format!("{{\"status\":\"ok\",\"seq\":{seq}}}\n");
-            let mut response = page(StatusCode::OK, JSON, text);
-            let revision = HeaderValue::from_str(&seq.to_string()).expect("digits are a header value");
-            response.headers_mut().insert(REVISION, revision);
-            response
-        }
+        "/healthz" => health(gateway),
         "/metrics" => {
             let spans = gateway.options.tracer.as_ref().map(|tracer| tracer.figures());
             let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
@@ -104,6 +99,29 @@ fn plain(gateway: &Gateway, method: &Method, path: &str) -> Response<Body> {
             hint("nothing is here: projects are at /projects/<name>/mcp; `mcpctl get projects` lists them"),
         ),
     }
+}
+
+/// How the gateway is. One that refuses its control plane serves nobody, and is not well until a person has decided.
+fn health(gateway: &Gateway) -> Response<Body> {
+    let seq = gateway.plane.seq();
+    let mut response = match gateway.plane.refused() {
+        None => page(StatusCode::OK, JSON, format!("{{\"status\":\"ok\",\"seq\":{seq}}}\n")),
+        Some(why) => {
+            let problem = Problem {
+                kind: "urn:mcpctl:problem:control-plane-refused".to_owned(),
+                title: "The control plane is refused".to_owned(),
+                status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+                detail: why,
+                seq: Some(seq),
+                ..Problem::default()
+            };
+            let text = serde_json::to_string(&problem).expect("a problem is plain data, which always encodes");
+            page(StatusCode::SERVICE_UNAVAILABLE, PROBLEM, text)
+        }
+    };
+    let revision = HeaderValue::from_str(&seq.to_string()).expect("digits are a header value");
+    response.headers_mut().insert(REVISION, revision);
+    response
 }
 
 /// JSON that OAuth clients and people can read.

@@ -35,7 +35,7 @@ struct House {
     ledger: Ledger,
 }
 
-fn start_gateway(link: &Link, cache: &Path) -> Mcplocal {
+pub fn start_gateway(link: &Link, cache: &Path) -> Mcplocal {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mcplocal"));
     command.args(["serve", "--port", "0"]).env("MCPLOCAL_CACHE_DIR", cache);
     Mcplocal::start_by(command, &format!("http://{}", link.address))

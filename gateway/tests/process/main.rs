@@ -3,6 +3,7 @@
 #[path = "../support/collector.rs"]
 mod collector;
 mod figures;
+mod forks;
 mod kills;
 mod namespaces;
 mod revocations;
@@ -13,17 +14,21 @@ mod traces;
 use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mcpctl_api::server::bootstrap::first_start;
 use mcpctl_api::server::control_plane::ControlPlane;
 use mcpctl_api::server::process::bind;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 /// The process under test; killed when the test is over.
 struct Mcplocal {
     child: Child,
     address: String,
+    /// What it said on its standard error.
+    said: Arc<Mutex<Vec<String>>>,
 }
 
 impl Mcplocal {
@@ -44,17 +49,30 @@ impl Mcplocal {
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let said = "mcplocal serves ";
-        let line =
-            lines.by_ref().map_while(Result::ok).find(|line| line.contains(said)).expect("it says where it serves");
+        let all = Arc::new(Mutex::new(Vec::new()));
+        let mut note = {
+            let all = all.clone();
+            move |line: String| {
+                all.lock().push(line.clone());
+                line
+            }
+        };
+        let mut heard = lines.by_ref().map_while(Result::ok).map(&mut note);
+        let line = heard.find(|line| line.contains(said)).expect("it says where it serves");
         // Whatever it says later must be read, or it would wait for its reader.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address: line.split(said).nth(1).unwrap().trim().to_owned() }
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(note(line))));
+        Self { child, address: line.split(said).nth(1).unwrap().trim().to_owned(), said: all }
     }
 }
 
 impl Mcplocal {
     fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// A line that it said with a text in it.
+    fn says(&self, text: &str) -> Option<String> {
+        self.said.lock().iter().find(|line| line.contains(text)).cloned()
     }
 }
 

@@ -79,6 +79,7 @@ impl Figures {
             lapses: self.lapses.load(Ordering::Relaxed),
             cut: self.cut.load(Ordering::Relaxed),
             lapsed: self.lapsed.load(Ordering::Relaxed),
+            refused: false,
         }
     }
 }

@@ -26,6 +26,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 const LOOK_FIRST_EVERY: Duration = Duration::from_secs(1);
 /// What the control plane told must stand in a checkpoint after this time, once it has shown any.
 const SIGNED_WITHIN: Duration = Duration::from_secs(60);
+/// Shortest time between two lines that say that the control plane is refused.
+const REMIND_EVERY: Duration = Duration::from_secs(60);
+/// What those lines begin with.
+const REFUSED: &str = "THE CONTROL PLANE IS REFUSED, until a person decides";
 
 /// The memory of one control plane.
 pub(super) struct LogMemory {
@@ -60,6 +64,8 @@ struct State {
     unsigned: Option<(Seq, Boottime)>,
     looked: Boottime,
     written: Boottime,
+    /// When it was last said that the control plane is refused.
+    reminded: Option<Boottime>,
 }
 
 /// The log is not the one that was seen before.
@@ -93,7 +99,20 @@ impl LogMemory {
             Err(error) => return Err(error),
         };
         let size = kept.size()?;
-        Ok(Self { file: Some(file), state: Mutex::new(State { kept, size, ..State::default() }) })
+        let this = Self { file: Some(file), state: Mutex::new(State { kept, size, ..State::default() }) };
+        this.remind();
+        Ok(this)
+    }
+
+    /// Says that the control plane is refused, when it is, and not more often than is of use.
+    pub(super) fn remind(&self) {
+        let mut state = self.state.lock();
+        let now = Boottime::now();
+        let Some(why) = state.kept.refused.clone() else { return };
+        if state.reminded.is_none_or(|last| now.since(last) >= REMIND_EVERY) {
+            state.reminded = Some(now);
+            tracing::error!(%why, "{REFUSED}");
+        }
     }
 
     /// Why nobody is served by what this control plane says, when that is so.
@@ -179,7 +198,8 @@ impl LogMemory {
             "its log is not the one that this gateway served by: {why}. Nothing is served. If that was done on purpose, {at}"
         );
         if state.kept.refused.is_none() {
-            tracing::error!(%why, "THE CONTROL PLANE IS REFUSED, until a person decides");
+            tracing::error!(%why, "{REFUSED}");
+            state.reminded = Some(Boottime::now());
             state.kept.refused = Some(why.clone());
             self.write(&state.kept);
         }

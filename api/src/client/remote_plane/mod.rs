@@ -169,6 +169,7 @@ impl Shared {
 
     async fn ask_once(self: &Arc<Self>, bearer: &CallerBearer, project: &str) -> Result<Option<Admission>, Denial> {
         if let Some(other) = self.memory.refused() {
+            self.memory.remind();
             return Err(self.distrust(&other));
         }
         let pair = (bearer.digest(), project.to_owned());
@@ -236,8 +237,12 @@ impl Plane for RemotePlane {
         Seq(self.shared.newest.load(Ordering::Acquire))
     }
 
+    fn refused(&self) -> Option<String> {
+        self.shared.memory.refused().map(|other| other.to_string())
+    }
+
     fn watch_figures(&self) -> WatchFigures {
         let held = self.shared.views.lock().count();
-        self.shared.figures.shown(held)
+        WatchFigures { refused: self.shared.memory.refused().is_some(), ..self.shared.figures.shown(held) }
     }
 }

@@ -49,7 +49,10 @@ impl Shared {
     ) -> Result<(), AuditFailed> {
         let entry = AuditEntry { id: Some(Handle(random()).to_string()), ..entry };
         let waiting = self.spool.as_ref().is_some_and(Spool::waits);
-        let failed = if waiting {
+        let failed = if let Some(other) = self.memory.refused() {
+            // It is told neither what was asked nor by whom: another log would have the entry, and not the one that it is for.
+            other.to_string()
+        } else if waiting {
             // Nothing overtakes what waits.
             "entries wait to be delivered".to_owned()
         } else {
@@ -107,6 +110,10 @@ pub(super) async fn deliver(shared: Arc<Shared>) {
 
 /// Delivers the oldest that wait. Answers whether that came to be; what was delivered of them then is delivered again.
 async fn deliver_some(shared: &Shared, spool: &Spool) -> bool {
+    // What waits is for the log that was served by, and for no other.
+    if shared.memory.refused().is_some() {
+        return false;
+    }
     if let Err(error) = spool.sync() {
         tracing::error!(%error, "the spool of audit entries can't be made durable");
     }

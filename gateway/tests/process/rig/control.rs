@@ -73,9 +73,19 @@ impl Control {
 
     /// kill -9, and a new process on the same folder, at another port.
     pub fn kill_and_start(&mut self, data: &Path) {
+        self.kill();
+        self.start_again(data, None);
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        let (child, said) = spawn(data, IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+
+    /// A new process on a folder, at another port; where the folder has no key of the log, it makes one for this origin.
+    pub fn start_again(&mut self, data: &Path, origin: Option<&str>) {
+        let (child, said) = spawn_as(data, IpAddr::V4(Ipv4Addr::LOCALHOST), origin);
         (self.child, self.address) = (child, said["address"].as_str().unwrap().parse().unwrap());
     }
 
@@ -163,10 +173,15 @@ impl Drop for Control {
 }
 
 fn spawn(data: &Path, host: IpAddr) -> (Child, Value) {
+    spawn_as(data, host, None)
+}
+
+fn spawn_as(data: &Path, host: IpAddr, origin: Option<&str>) -> (Child, Value) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["revocations::rig_control_plane", "--exact", "--nocapture"])
         .env(DATA, data)
         .env(HOST, host.to_string())
+        .env("MCPD_LOG_ORIGIN", origin.unwrap_or_default())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
