@@ -21,6 +21,9 @@ const LOOKS: u64 = 20;
 /// of the audit log keeps a little of each.
 const BYTES_A_CALL_MAX: f64 = 512.0;
 
+/// Most descriptors, and processes, that a call may leave behind: one in so many calls as the shortest run makes.
+const LEFT_A_CALL_MAX: f64 = 1.0 / 10_000.0;
+
 fn calls() -> u64 {
     std::env::var("MCPCTL_ISOLATION_CALLS").ok().map_or(30_000, |text| text.parse().unwrap())
 }
@@ -135,14 +138,14 @@ fn held(pid: u32, calls: u64) -> Held {
     }
 }
 
-/// Bytes that each call leaves behind: the slope of the line through what was seen.
+/// How much of something each call leaves behind: the slope of the line through what was seen.
 #[expect(clippy::cast_precision_loss, reason = "a figure for a bound")]
-fn slope(seen: &[Held]) -> f64 {
-    let (n, mean) = (seen.len() as f64, |of: fn(&Held) -> f64| seen.iter().map(of).sum::<f64>() / seen.len() as f64);
-    let (x, y) = (mean(|held| held.calls as f64), mean(|held| held.resident_bytes as f64));
-    let above: f64 = seen.iter().map(|h| (h.calls as f64 - x) * (h.resident_bytes as f64 - y)).sum();
-    let below: f64 = seen.iter().map(|h| (h.calls as f64 - x).powi(2)).sum();
-    assert!(n > 2.0 && below > 0.0);
+fn slope(seen: &[Held], of: impl Fn(&Held) -> f64) -> f64 {
+    let mean = |of: &dyn Fn(&Held) -> f64| seen.iter().map(of).sum::<f64>() / seen.len() as f64;
+    let (x, y) = (mean(&|held| held.calls as f64), mean(&of));
+    let above: f64 = seen.iter().map(|held| (held.calls as f64 - x) * (of(held) - y)).sum();
+    let below: f64 = seen.iter().map(|held| (held.calls as f64 - x).powi(2)).sum();
+    assert!(seen.len() > 2 && below > 0.0);
     above / below
 }
 
@@ -194,10 +197,22 @@ fn two_hundred_clients_get_their_own_answers_and_nothing_is_left_behind() {
     });
     // The first part of the run fills pools and caches.
     let later: Vec<Held> = seen.iter().copied().filter(|held| held.calls * 4 >= calls).collect();
-    let leaves = slope(&later);
+    #[expect(clippy::cast_precision_loss, reason = "figures for a bound")]
+    let [leaves, descriptors, processes] = [
+        slope(&later, |held| held.resident_bytes as f64),
+        slope(&later, |held| held.descriptors as f64),
+        slope(&later, |held| held.processes as f64),
+    ];
     let after = *seen.last().unwrap();
-    println!("before {before:?}\nafter  {after:?}\n{leaves:.0} bytes of memory left behind by a call");
+    println!("before {before:?}\nafter  {after:?}");
+    println!(
+        "left behind by 1,000 calls: {leaves:.0} KB of memory, {:.3} descriptors, {:.3} processes",
+        descriptors * 1e3,
+        processes * 1e3
+    );
     assert!(leaves < BYTES_A_CALL_MAX, "{leaves:.0} bytes a call: {later:#?}");
+    // A connection that ends is one less; none is one more.
+    assert!(descriptors < LEFT_A_CALL_MAX && processes < LEFT_A_CALL_MAX, "{descriptors} {processes}: {later:#?}");
     assert_eq!(after.processes, before.processes, "one process for all of them, before and after");
     let begun = Instant::now();
     loop {
