@@ -10,6 +10,8 @@ mod gated_disk;
 mod index;
 #[cfg(test)]
 mod index_laws;
+#[cfg(test)]
+mod index_rot_tests;
 mod log;
 #[cfg(test)]
 mod log_tests;
