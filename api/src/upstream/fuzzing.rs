@@ -96,7 +96,10 @@ pub(crate) fn http(bytes: &[u8]) {
     assert!(!matches!(read_head(&bytes[..length - 1]), Ok(Read::Whole(..))), "less than a head is a head");
     let whole = body(head.left, &bytes[length..], usize::MAX);
     for size in [1, 3] {
-        assert_eq!(body(head.left, &bytes[length..], size), whole, "the cut matters");
+        let again = body(head.left, &bytes[length..], size);
+        // What is refused is refused however it comes; how much of it was read before depends on how it came.
+        let both = whole.2 && again.2 && (again.0.starts_with(&whole.0) || whole.0.starts_with(&again.0));
+        assert!(both || again == whole, "the cut matters: {whole:?} {again:?}");
     }
 }
 
