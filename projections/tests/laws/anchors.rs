@@ -38,13 +38,16 @@ fn saying_where_the_audit_log_stood_changes_no_object_and_takes_nothing_away() {
     assert_eq!(replay(&town.records).findings, []);
 }
 
+/// What is changed in a record, and how.
+type Forged<'a> = (&'a str, &'a dyn Fn(&mut Record));
+
 #[test]
 fn nobody_else_says_it_and_it_says_nothing_else() {
     let mut town = town();
     let (person, policy) = (town.user("base@example.com"), town.uid(Kind::Policy, None, "organisation"));
     town.anchor(7);
     let good = town.records.last().unwrap().clone();
-    let forged: [(&str, &dyn Fn(&mut Record)); 10] = [
+    let forged: [Forged<'_>; 10] = [
         ("a person", &|record| record.header.actor = person.clone()),
         ("another part", &|record| record.header.actor = Actor::system("expiry")),
         ("on behalf of somebody", &|record| record.header.on_behalf_of = Some(person.clone())),
