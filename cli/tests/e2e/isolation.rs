@@ -1,7 +1,7 @@
 //! Two hundred clients of both eras, of four tokens, with the same ids, through one process that answers in any order: each
 //! answer belongs to its question, and no process, descriptor or memory is left behind.
 //!
-//! `MCPCTL_ISOLATION_CALLS` says how many calls, 30,000 without it; `.ci/nightly isolation` makes a million.
+//! `MCPCTL_ISOLATION_CALLS` says how many calls, 100,000 without it; `.ci/nightly isolation` makes a million.
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +25,7 @@ const BYTES_A_CALL_MAX: f64 = 512.0;
 const LEFT_A_CALL_MAX: f64 = 1.0 / 10_000.0;
 
 fn calls() -> u64 {
-    std::env::var("MCPCTL_ISOLATION_CALLS").ok().map_or(30_000, |text| text.parse().unwrap())
+    std::env::var("MCPCTL_ISOLATION_CALLS").ok().map_or(100_000, |text| text.parse().unwrap())
 }
 
 /// One client on one connection.
