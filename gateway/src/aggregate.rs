@@ -6,9 +6,11 @@ use std::collections::HashSet;
 use mcpctl_api::plane::ServerView;
 use serde_json::value::RawValue;
 
+use crate::assembled::{Part, Sources};
 use crate::context::Context;
 use crate::dialect::SERVER_INFO;
-use crate::json::{Members, Object, quoted, raw, with_member};
+use crate::json::{Object, quoted, raw, with_member};
+use crate::listed::Entry;
 use crate::lists::{ListKind, Listed, fetch_all};
 use crate::names::{Naming, Shown};
 
@@ -18,7 +20,15 @@ const TTL_MS_MAX: u64 = 60_000;
 /// Makes the list that a client gets: all of it, in one page.
 pub(crate) async fn list(context: &Context, kind: ListKind) -> Box<RawValue> {
     let parts = fetch_all(context, kind).await;
-    let entries = entries(context, kind, &parts);
+    let ttl_ms = context.dialect.is_modern().then(|| ttl_ms(&parts));
+    let parts: Vec<Part> = parts.into_iter().map(|part| part.map(|listed| listed.list)).collect();
+    let (project, separator) = (context.admission.project.clone(), context.dialect.separator);
+    context.gateway.assembled.of(Sources { project, kind, separator, ttl_ms, parts }, assemble)
+}
+
+/// Writes the list that comes of all that it depends on.
+fn assemble(sources: &Sources) -> Box<RawValue> {
+    let entries = entries(sources);
     let mut array = String::with_capacity(entries.iter().map(|entry| entry.len() + 1).sum::<usize>() + 2);
     array.push('[');
     for (index, entry) in entries.iter().enumerate() {
@@ -29,9 +39,9 @@ pub(crate) async fn list(context: &Context, kind: ListKind) -> Box<RawValue> {
     }
     array.push(']');
     let mut result = Object::with_capacity(array.len() + 200);
-    result.json(kind.member(), &array);
-    if context.dialect.is_modern() {
-        cacheable(&mut result, ttl_ms(&parts));
+    result.json(sources.kind.member(), &array);
+    if let Some(ttl_ms) = sources.ttl_ms {
+        cacheable(&mut result, ttl_ms);
     }
     raw(result.finish())
 }
@@ -49,28 +59,27 @@ fn ttl_ms(parts: &[Option<Listed>]) -> u64 {
     each.min().unwrap_or(0).min(TTL_MS_MAX)
 }
 
-type Entry<'a> = (&'a ServerView, Cow<'a, str>, Members<'a>);
+type Owned<'a> = (&'a ServerView, Entry<'a>);
 
-fn entries(context: &Context, kind: ListKind, parts: &[Option<Listed>]) -> Vec<String> {
-    let project = &*context.admission.project;
-    let listed = project.servers.iter().zip(parts).filter_map(|(server, part)| Some((server, part.as_ref()?)));
-    let all: Vec<Entry<'_>> = listed
-        .flat_map(|(server, part)| {
-            let entries = part.entries(kind).into_iter();
+fn entries(sources: &Sources) -> Vec<String> {
+    let (project, kind) = (&*sources.project, sources.kind);
+    let listed = project.servers.iter().zip(&sources.parts).filter_map(|(server, part)| Some((server, part.as_ref()?)));
+    let all: Vec<Owned<'_>> = listed
+        .flat_map(|(server, list)| {
             // Hidden here and refused in a call by the same functions.
-            let shown = entries.filter(move |(name, _)| {
+            let shown = list.entries(kind).into_iter().filter(move |Entry { name, .. }| {
                 let is_meant = || server.own_name(server.shown_name(name)) == Some(&**name);
-                let shows = || server.shows(name, part.definitions.get(&**name).copied());
+                let shows = || server.shows(name, list.facts.definitions.get(&**name).copied());
                 kind != ListKind::Tools || (is_meant() && shows())
             });
-            shown.map(move |(name, members)| (server, name, members))
+            shown.map(move |entry| (server, entry))
         })
         .collect();
     match kind {
         ListKind::Tools | ListKind::Prompts => {
-            let shown = Shown::new(project, context.dialect.separator, all.iter().map(|entry| base(kind, entry)));
+            let shown = Shown::new(project, sources.separator, all.iter().map(|entry| base(kind, entry)));
             let single = Naming::of(project) == Naming::Single;
-            let name = |entry: &Entry<'_>| shown.name(entry.0, &base(kind, entry)).into_owned();
+            let name = |entry: &Owned<'_>| shown.name(entry.0, &base(kind, entry)).into_owned();
             all.iter().map(|entry| named(&name(entry), kind, single, entry)).collect()
         }
         ListKind::Resources | ListKind::Templates => addressed(&all, kind),
@@ -78,13 +87,13 @@ fn entries(context: &Context, kind: ListKind, parts: &[Option<Listed>]) -> Vec<S
 }
 
 /// What it is called, but for its server's name.
-fn base<'e>(kind: ListKind, (server, name, _): &'e Entry<'_>) -> Cow<'e, str> {
+fn base<'e>(kind: ListKind, (server, Entry { name, .. }): &'e Owned<'_>) -> Cow<'e, str> {
     if kind == ListKind::Tools { Cow::Borrowed(server.shown_name(name)) } else { Cow::Borrowed(name) }
 }
 
 /// A tool or prompt, under the name that the project gives it, with its server named in the description. A server that is
 /// alone needs no telling apart: its entries stay as they are.
-fn named(shown: &str, kind: ListKind, single: bool, (server, name, members): &Entry<'_>) -> String {
+fn named(shown: &str, kind: ListKind, single: bool, (server, Entry { name, members, .. }): &Owned<'_>) -> String {
     let mut object = Object::with_capacity(256);
     let other = server.shown_description(name).filter(|_| kind == ListKind::Tools).map(quoted);
     let mut described = single && other.is_none();
@@ -118,9 +127,9 @@ fn with_server(server: &str, description: &str) -> String {
 
 /// Resources keep their URI: agents find it in results of tools too. The first server of the project that has one keeps it;
 /// another server's is reached as `<server>+<uri>`.
-fn addressed(all: &[Entry<'_>], kind: ListKind) -> Vec<String> {
+fn addressed(all: &[Owned<'_>], kind: ListKind) -> Vec<String> {
     let mut seen: HashSet<&str> = HashSet::new();
-    let write = |(server, uri, members): &Entry<'_>, first: bool| {
+    let write = |(server, Entry { name: uri, members, .. }): &Owned<'_>, first: bool| {
         if first {
             return Object::with_capacity(256).members(members.iter()).finish();
         }
@@ -128,7 +137,7 @@ fn addressed(all: &[Entry<'_>], kind: ListKind) -> Vec<String> {
     };
     let mut entries = Vec::with_capacity(all.len());
     for entry in all {
-        let first = seen.insert(&entry.1);
+        let first = seen.insert(&entry.1.name);
         entries.push(write(entry, first));
     }
     entries

@@ -15,6 +15,7 @@ use crate::found::{Found, find};
 use crate::json::{Members, Object, quoted, raw, with_member};
 use crate::left_out::ask_within;
 use crate::link::Link;
+use crate::listed::Facts;
 use crate::lists::{ListKind, annotated, definition};
 use crate::log_level::is_level;
 use crate::mrtr::{Round, Running, carried, is_input_required, may_ask, to_legacy, to_modern};
@@ -258,7 +259,8 @@ async fn check_param_headers(
 /// In front of a modern server the gateway stands for a client that knows nothing of annotations: what that client would have
 /// to leave alone, it leaves alone (2026-07-28, tools, `x-mcp-header`).
 fn check_usable(link: &Link, tool: &str) -> Result<(), RpcError> {
-    let usable = link.annotated().is_none_or(|all| all.get(tool).is_none_or(|one| usable(one.as_ref())));
+    let breaks_none = |facts: Arc<Facts>| facts.annotated.get(tool).is_none_or(|one| usable(one.as_ref()));
+    let usable = link.facts(ListKind::Tools).is_none_or(breaks_none);
     if usable {
         return Ok(());
     }

@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::audit::AnonymousBudget;
 use crate::begun::Begun;
+use crate::assembled::Assembled;
 use crate::catalogue::Catalogue;
 use crate::clients::Clients;
 use crate::left_out::LeftOut;
@@ -28,8 +29,10 @@ pub(crate) struct Gateway {
     pub(crate) options: Options,
     pub(crate) clients: Clients,
     pub(crate) left_out: LeftOut,
-    /// Hashes of the definitions that servers showed last.
+    /// Lists that servers showed last.
     pub(crate) catalogue: Catalogue,
+    /// Lists that were made of them last.
+    pub(crate) assembled: Assembled,
     /// Calls that wait for their client to come back with answers.
     pub(crate) held: HeldCalls,
     /// Seals what ends with this process.
@@ -52,6 +55,7 @@ impl Gateway {
             clients: Clients::default(),
             left_out: LeftOut::default(),
             catalogue: Catalogue::default(),
+            assembled: Assembled::default(),
             held: HeldCalls::default(),
             seal: Seal::of_process(),
             begun: Begun::default(),

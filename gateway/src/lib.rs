@@ -1,5 +1,6 @@
 //! The gateway: one MCP endpoint per project that aggregates the project's servers, over HTTP and over STDIO.
 mod aggregate;
+mod assembled;
 mod asked;
 mod audit;
 mod batch;
@@ -21,6 +22,7 @@ mod http;
 mod json;
 mod left_out;
 mod link;
+mod listed;
 mod listener;
 mod lists;
 mod log_level;

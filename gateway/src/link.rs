@@ -1,6 +1,5 @@
-//! What the gateway knows of one client's conversation with one server: names that it listed, its level of logging; and who
+//! What the gateway knows of one client's conversation with one server: what it listed, its level of logging; and who
 //! gets what the server says outside of any call.
-use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 
 use mcpctl_api::plane::ServerView;
@@ -11,38 +10,19 @@ use serde_json::value::RawValue;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
-use crate::catalogue::Definitions;
 use crate::client::Client;
 use crate::dialect::has;
 use crate::gateway::Gateway;
+use crate::listed::Facts;
 use crate::lists::ListKind;
-use crate::param_headers::AnnotatedTools;
 use crate::rpc_error::{METHOD_NOT_FOUND, RpcError};
 use crate::tasks;
 
-/// Names that a server listed: of tools, prompts, resources (URIs), templates. They help to find the server of a name; what
-/// may be called is decided elsewhere.
-pub(crate) type Names = HashSet<Box<str>>;
-
 #[derive(Default)]
 struct Slot {
-    names: Option<Arc<Names>>,
-    /// Of tools, those whose arguments travel as headers too.
-    annotated: Option<Arc<AnnotatedTools>>,
-    /// Of tools, the hashes of their definitions.
-    definitions: Option<Arc<Definitions>>,
-    /// Of tools, those that run as a task only.
-    as_tasks: Option<Arc<Names>>,
-    /// Counts what made the names doubtful, so that a list which was asked for before is not kept.
+    facts: Option<Arc<Facts>>,
+    /// Counts what made them doubtful, so that a list which was asked for before is not kept.
     changes: u64,
-}
-
-/// What a list told.
-pub(crate) struct Known {
-    pub(crate) names: Names,
-    pub(crate) annotated: AnnotatedTools,
-    pub(crate) definitions: Arc<Definitions>,
-    pub(crate) as_tasks: Names,
 }
 
 /// A client's conversation with a server.
@@ -84,9 +64,9 @@ impl Link {
         self.session.upgrade()
     }
 
-    /// Names that were listed and not said to have changed since.
-    pub(crate) fn names(&self, kind: ListKind) -> Option<Arc<Names>> {
-        self.slots.lock()[kind as usize].names.clone()
+    /// What was listed and not said to have changed since.
+    pub(crate) fn facts(&self, kind: ListKind) -> Option<Arc<Facts>> {
+        self.slots.lock()[kind as usize].facts.clone()
     }
 
     /// To be asked before a list is: what changes meanwhile makes it stale.
@@ -95,29 +75,21 @@ impl Link {
     }
 
     /// Keeps what a list told that was asked for after so many changes.
-    pub(crate) fn remember(&self, kind: ListKind, changes: u64, known: Known) {
+    pub(crate) fn remember(&self, kind: ListKind, changes: u64, facts: Arc<Facts>) {
         let slot = &mut self.slots.lock()[kind as usize];
         if slot.changes == changes {
-            slot.names = Some(Arc::new(known.names));
-            slot.annotated = Some(Arc::new(known.annotated));
-            slot.definitions = Some(known.definitions);
-            slot.as_tasks = Some(Arc::new(known.as_tasks));
+            slot.facts = Some(facts);
         }
     }
 
     /// The definition by which a tool was shown in this conversation last.
     pub(crate) fn definition(&self, tool: &str) -> Option<Digest> {
-        self.slots.lock()[ListKind::Tools as usize].definitions.as_ref()?.get(tool).copied()
+        self.slots.lock()[ListKind::Tools as usize].facts.as_ref()?.definitions.get(tool).copied()
     }
 
     /// Whether a tool was listed as one that runs as a task only.
     pub(crate) fn runs_as_task_only(&self, tool: &str) -> bool {
-        self.slots.lock()[ListKind::Tools as usize].as_tasks.as_ref().is_some_and(|names| names.contains(tool))
-    }
-
-    /// Tools whose arguments travel as headers too, as far as the list of tools is known.
-    pub(crate) fn annotated(&self) -> Option<Arc<AnnotatedTools>> {
-        self.slots.lock()[ListKind::Tools as usize].annotated.clone()
+        self.slots.lock()[ListKind::Tools as usize].facts.as_ref().is_some_and(|facts| facts.as_tasks.contains(tool))
     }
 
     /// The level of logging that was asked for last, if it is another one.
@@ -149,10 +121,7 @@ impl Link {
 
     fn forget(&self, kind: ListKind) {
         let slot = &mut self.slots.lock()[kind as usize];
-        slot.names = None;
-        slot.annotated = None;
-        slot.definitions = None;
-        slot.as_tasks = None;
+        slot.facts = None;
         slot.changes += 1;
     }
 

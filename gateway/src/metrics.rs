@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use mcpctl_api::otel::Figures;
 use mcpctl_api::plane::WatchFigures;
+use mcpctl_api::upstream::trace::METHODS;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -152,28 +153,8 @@ fn write(encoder: &mut DescriptorEncoder, name: &str, help: &str, metric: &impl 
 
 /// The method as a label: clients may send any text.
 fn known(method: &str) -> &'static str {
-    const KNOWN: [&str; 19] = [
-        "tools/call",
-        "tools/list",
-        "initialize",
-        "server/discover",
-        "prompts/list",
-        "prompts/get",
-        "resources/list",
-        "resources/templates/list",
-        "resources/read",
-        "resources/subscribe",
-        "resources/unsubscribe",
-        "completion/complete",
-        "logging/setLevel",
-        "subscriptions/listen",
-        "ping",
-        "GET",
-        "POST",
-        "DELETE",
-        "batch",
-    ];
-    KNOWN.into_iter().find(|name| *name == method).unwrap_or("other")
+    const BESIDES: [&str; 5] = ["ping", "GET", "POST", "DELETE", "batch"];
+    METHODS.into_iter().chain(BESIDES).find(|name| *name == method).unwrap_or("other")
 }
 
 #[cfg(test)]
@@ -184,6 +165,7 @@ mod tests {
     fn a_method_that_a_client_made_up_becomes_no_label() {
         let metrics = Metrics::new();
         metrics.answered("canary/method", "error", Duration::from_millis(1));
+        metrics.answered("tasks/get", "ok", Duration::from_millis(1));
         metrics.left_out("everything", true);
         let watch =
             WatchFigures { held: 3, lapses: 2, lease_age_ms: Some(150), refused: true, ..WatchFigures::default() };
@@ -200,6 +182,7 @@ mod tests {
         }
         assert!(page.ends_with("# EOF\n") && page.matches("# EOF").count() == 1);
         assert!(!page.contains("canary") && page.contains("method=\"other\""), "{page}");
+        assert!(page.contains("method=\"tasks/get\""), "{page}");
         assert!(page.contains("mcpctl_gateway_servers_left_out{server=\"everything\"} 1"), "{page}");
     }
 }

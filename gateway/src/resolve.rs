@@ -9,8 +9,8 @@ use mcpctl_api::upstream::Session;
 use crate::context::Context;
 use crate::dialect::has;
 use crate::left_out::ask_within;
-use crate::link::Names;
-use crate::lists::{ListKind, fetch_all, names};
+use crate::listed::Facts;
+use crate::lists::{ListKind, facts, fetch_all};
 use crate::names::{Naming, split};
 
 /// Why a name leads nowhere. The text is for the agent.
@@ -42,8 +42,8 @@ pub(crate) async fn by_name<'c>(
         (Naming::Single, None) => found(&project.servers[0], name),
         (Naming::Single, Some((server, rest))) => {
             // The server may have a tool whose own name begins like this.
-            let all = names(context, kind, server).await;
-            let has = |own: &str| all.as_ref().is_some_and(|names| names.contains(own));
+            let all = facts(context, kind, server).await;
+            let has = |own: &str| all.as_ref().is_some_and(|facts| facts.names.contains(own));
             let is_own = own(kind, server, name).is_some_and(has);
             found(server, if is_own { name } else { rest })
         }
@@ -80,17 +80,17 @@ async fn unprefixed<'c>(
 }
 
 async fn owners<'c>(context: &'c Context, kind: ListKind, name: &str) -> Vec<&'c ServerView> {
-    let all = all_names(context, kind).await;
-    let has = |(server, names): &(&ServerView, Option<Arc<Names>>)| {
+    let all = all_facts(context, kind).await;
+    let has = |(server, facts): &(&ServerView, Option<Arc<Facts>>)| {
         own(kind, server, name).is_some_and(|name| {
-            names.as_ref().is_some_and(|names| names.contains(name)) && (kind != ListKind::Tools || server.serves(name))
+            facts.as_ref().is_some_and(|facts| facts.names.contains(name)) && (kind != ListKind::Tools || server.serves(name))
         })
     };
     context.servers().iter().zip(all).filter(has).map(|(server, _)| server).collect()
 }
 
-async fn all_names(context: &Context, kind: ListKind) -> Vec<Option<Arc<Names>>> {
-    join_all(context.servers().iter().map(|server| names(context, kind, server))).await
+async fn all_facts(context: &Context, kind: ListKind) -> Vec<Option<Arc<Facts>>> {
+    join_all(context.servers().iter().map(|server| facts(context, kind, server))).await
 }
 
 /// The servers to be asked for a resource, in order, each with its own URI for it. One that is listed, or fits a template,
@@ -100,8 +100,8 @@ pub(crate) async fn by_uri<'c, 'u>(context: &'c Context, uri: &'u str) -> Vec<(&
     if let [only] = servers {
         return vec![(only, Cow::Borrowed(uri))];
     }
-    let listed = all_names(context, ListKind::Resources).await;
-    let lists = |names: &Option<Arc<Names>>| names.as_ref().is_some_and(|names| names.contains(uri));
+    let listed = all_facts(context, ListKind::Resources).await;
+    let lists = |facts: &Option<Arc<Facts>>| facts.as_ref().is_some_and(|facts| facts.names.contains(uri));
     if let Some(index) = listed.iter().position(lists) {
         return vec![(&servers[index], Cow::Borrowed(uri))];
     }
@@ -110,8 +110,8 @@ pub(crate) async fn by_uri<'c, 'u>(context: &'c Context, uri: &'u str) -> Vec<(&
     {
         return vec![(server, Cow::Borrowed(rest))];
     }
-    let templates = all_names(context, ListKind::Templates).await;
-    let best = |names: &Option<Arc<Names>>| names.as_ref()?.iter().filter_map(|one| fit(one, uri)).max();
+    let templates = all_facts(context, ListKind::Templates).await;
+    let best = |facts: &Option<Arc<Facts>>| facts.as_ref()?.names.iter().filter_map(|one| fit(one, uri)).max();
     let fits = templates.iter().map(best).enumerate().filter_map(|(index, length)| Some((length?, index)));
     // The longest literal beginning wins; of equals the first server of the project.
     match fits.min_by_key(|(length, index)| (usize::MAX - length, *index)) {

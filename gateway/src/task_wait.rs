@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::dialect::has;
 use crate::json::{Members, Object, quoted, raw, with_member};
 use crate::link::Link;
-use crate::lists::{ListKind, names};
+use crate::lists::{ListKind, facts};
 use crate::mrtr::HELD;
 use crate::tasks::{RELATED, begun};
 
@@ -31,9 +31,9 @@ pub(crate) async fn is_needed(
     if &*parsed.method != "tools/call" || !has(session.handshake().capabilities.as_deref(), "tasks") {
         return false;
     }
-    if link.names(ListKind::Tools).is_none() {
+    if link.facts(ListKind::Tools).is_none() {
         // Who does not answer for a list won't answer the call either, which then says so.
-        let _ = names(context, ListKind::Tools, server).await;
+        let _ = facts(context, ListKind::Tools, server).await;
     }
     link.runs_as_task_only(tool)
 }

@@ -13,7 +13,7 @@ use mcpctl_core::world::World as _;
 use super::app::App;
 use super::auth::bearer;
 use super::problem::{Answer, problem};
-use super::rate_limit::{Principal, Source, TooMany};
+use super::rate_limit::{Principal, RateLimits, Source, TooMany};
 
 /// Counts a request against whoever makes it: a known bearer, else the address it comes from.
 pub(super) async fn per_principal(Shared(app): Shared<Arc<App>>, request: Request, next: Next) -> Response {
@@ -22,10 +22,16 @@ pub(super) async fn per_principal(Shared(app): Shared<Arc<App>>, request: Reques
     // A bearer that is not known is counted by address: otherwise each guess would have a limit of its own.
     let known = known.filter(|digest| app.published.load().credential(digest).is_some());
     let principal = known.map(Principal::Credential).or(from.map(Principal::Source));
-    match principal.map_or(Ok(()), |principal| app.limits.request(principal, Instant::now())) {
+    let count = if is_tile(request.uri().path()) { RateLimits::tile } else { RateLimits::request };
+    match principal.map_or(Ok(()), |principal| count(&app.limits, principal, Instant::now())) {
         Ok(()) => next.run(request).await,
         Err(limited) => too_many(&limited).into_response(),
     }
+}
+
+/// Whether a path is that of a tile or an entry bundle: `/log/<name>/tile/…`.
+fn is_tile(path: &str) -> bool {
+    path.strip_prefix("/log/").and_then(|path| path.split_once('/')).is_some_and(|(_, of)| of.starts_with("tile/"))
 }
 
 /// A refusal that says when to come again.
@@ -34,4 +40,19 @@ pub(super) fn too_many(limited: &TooMany) -> Answer {
     problem(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests", "the limit of requests is reached")
         .hint(format!("try again in {seconds} s"))
         .retry_after(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_tile;
+
+    #[test]
+    fn tiles_and_entry_bundles_are_told_from_all_else() {
+        for path in ["/log/config/tile/0/000", "/log/audit/tile/entries/000.p/7"] {
+            assert!(is_tile(path), "{path}");
+        }
+        for path in ["/log/config/checkpoint", "/log/config/proof/3", "/log/tile/", "/api/v1/log/config/tile/0/000", "/"] {
+            assert!(!is_tile(path), "{path}");
+        }
+    }
 }

@@ -71,12 +71,17 @@ impl Buckets {
 
     /// Takes one token.
     fn take(&self, key: &Digest, now: u64) -> Result<(), TooMany> {
+        self.take_part(key, now, 1)
+    }
+
+    /// Takes a part of a token: one of so many. There must be a whole one.
+    fn take_part(&self, key: &Digest, now: u64, of: u64) -> Result<(), TooMany> {
         let mut table = self.full_at.lock();
         let until_full = self.until_full(&table, key, now)?;
         if !table.contains_key(key) && table.len() >= self.max {
             make_room(&mut table, self.max, now);
         }
-        table.insert(*key, now + until_full + self.rate.read().token_ns());
+        table.insert(*key, now + until_full + self.rate.read().token_ns() / of);
         Ok(())
     }
 
@@ -129,6 +134,15 @@ pub enum Principal {
     Source(Source),
 }
 
+impl Principal {
+    fn key(self) -> Digest {
+        match self {
+            Self::Credential(digest) => digest,
+            Self::Source(source) => key_of(&[&source.0.to_string()]),
+        }
+    }
+}
+
 /// Tables hold digests, so that no text is too long for them.
 fn key_of(parts: &[&str]) -> Digest {
     let mut hasher = blake3::Hasher::new();
@@ -151,6 +165,9 @@ pub struct RateLimits {
 
 /// Requests of one principal.
 pub const REQUESTS: Rate = Rate::per_minute(2000);
+/// So many tiles of a log count as one request: who verifies a log of a million events reads four thousand of them, each a
+/// finished file.
+const TILES_OF_A_REQUEST: u64 = 20;
 /// Failed logins from one source, whatever the account.
 const FAILED_BY_SOURCE: Rate = Rate::per_minute(20);
 /// Failed logins from one source to one account.
@@ -191,11 +208,15 @@ impl RateLimits {
     /// # Errors
     /// When it is too much: 429 with `Retry-After`.
     pub fn request(&self, principal: Principal, now: Instant) -> Result<(), TooMany> {
-        let key = match principal {
-            Principal::Credential(digest) => digest,
-            Principal::Source(source) => key_of(&[&source.0.to_string()]),
-        };
-        self.requests.take(&key, self.ns(now))
+        self.requests.take(&principal.key(), self.ns(now))
+    }
+
+    /// Counts a request for a tile of a log.
+    ///
+    /// # Errors
+    /// As for other requests.
+    pub fn tile(&self, principal: Principal, now: Instant) -> Result<(), TooMany> {
+        self.requests.take_part(&principal.key(), self.ns(now), TILES_OF_A_REQUEST)
     }
 
     /// Whether a login may be tried. Ask before the password is looked at: a refusal must not tell whether it was right.
@@ -318,6 +339,17 @@ mod tests {
         assert_eq!((0..2_100).filter(|_| limits.request(one, now).is_ok()).count(), 2_000);
         assert!(limits.request(Principal::Source(source("192.0.2.1")), now).is_ok());
         assert_eq!((0..100).filter(|_| limits.request(one, now + SECOND).is_ok()).count(), 33);
+    }
+
+    #[test]
+    fn twenty_tiles_of_a_log_count_as_one_request() {
+        let limits = RateLimits::default();
+        let (now, one) = (Instant::now(), Principal::Credential(Digest::sha256(b"one")));
+        let tiles = (0..50_000).filter(|_| limits.tile(one, now).is_ok()).count();
+        assert!((39_981..=40_000).contains(&tiles), "{tiles}: the last part of a request is not enough for one");
+        assert!(limits.request(one, now).is_err(), "they are counted together");
+        let again = (0..100).filter(|_| limits.request(one, now + SECOND).is_ok()).count();
+        assert!((33..=34).contains(&again), "{again}: a part of one was left");
     }
 
     #[test]

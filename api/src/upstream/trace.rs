@@ -7,8 +7,8 @@ use super::rpc::{Members, member, string_member};
 use super::{Call, Reply, Session, UpstreamError};
 use crate::otel::{Attribute, Parent, Place, SpanKind, TRACEPARENT, TRACESTATE};
 
-/// Methods by which spans may be named. Others are a client's to choose, and so no name.
-const KNOWN: [&str; 19] = [
+/// Methods by which spans and metrics may be named. Others are a client's to choose, and so no name.
+pub const METHODS: [&str; 19] = [
     "tools/call",
     "tools/list",
     "initialize",
@@ -34,7 +34,7 @@ const KNOWN: [&str; 19] = [
 /// the address of a resource may hold anything.
 #[must_use]
 pub fn described(method: &str, target: Option<&str>) -> (String, Vec<(&'static str, Attribute)>) {
-    let method = KNOWN.into_iter().find(|known| *known == method).unwrap_or("_OTHER");
+    let method = METHODS.into_iter().find(|known| *known == method).unwrap_or("_OTHER");
     let mut attributes: Vec<(&'static str, Attribute)> = Vec::with_capacity(10);
     attributes.push(("mcp.method.name", method.into()));
     let key = match method {

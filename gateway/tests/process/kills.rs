@@ -33,6 +33,8 @@ struct House {
     /// Where the gateway is now.
     address: Arc<Mutex<String>>,
     ledger: Ledger,
+    /// The last answer that was none, for when there are no others.
+    refused: Arc<Mutex<String>>,
 }
 
 pub fn start_gateway(link: &Link, cache: &Path) -> Mcplocal {
@@ -49,7 +51,7 @@ impl House {
         let gateway = start_gateway(&link, cache.path());
         let address = Arc::new(Mutex::new(gateway.address.clone()));
         let ledger = (0..CALLERS).map(|n| (format!("k-{n}"), AtomicU64::new(0))).collect();
-        Self { data, cache, control, link, gateway: Some(gateway), address, ledger: Arc::new(ledger) }
+        Self { data, cache, control, link, gateway: Some(gateway), address, ledger: Arc::new(ledger), refused: Arc::default() }
     }
 
     async fn callers(&self, stop: &Arc<AtomicBool>) -> Vec<JoinHandle<()>> {
@@ -57,6 +59,7 @@ impl House {
         let tokens = self.control.tokens(names.iter().cloned(), None).await;
         let caller = |(name, token): (String, String)| {
             let (address, ledger, stop) = (self.address.clone(), self.ledger.clone(), stop.clone());
+            let refused = self.refused.clone();
             tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
                     let address = address.lock().clone();
@@ -64,6 +67,8 @@ impl House {
                     let (status, body) = modern(&address, &token, "tools/call", call).await;
                     if status == 200 && body["result"]["content"].is_array() && body["result"]["isError"] != true {
                         ledger[&name].fetch_add(1, Ordering::Relaxed);
+                    } else {
+                        *refused.lock() = format!("{name} at {address}: {status} {body}");
                     }
                 }
             })
@@ -78,9 +83,16 @@ impl House {
     async fn until_answered(&self, count: u64) {
         let began = Instant::now();
         while self.answered() < count {
-            assert!(began.elapsed() < Duration::from_secs(60), "{} of {count} calls were answered", self.answered());
+            assert!(began.elapsed() < Duration::from_secs(60), "{}", self.stuck(count));
             tokio::task::yield_now().await;
         }
+    }
+
+    /// What is to be known when no call is answered.
+    fn stuck(&self, count: u64) -> String {
+        let said = self.gateway.as_ref().map(|gateway| gateway.said.lock().join("\n"));
+        let (answered, refused) = (self.answered(), self.refused.lock());
+        format!("{answered} of {count} calls were answered; the last refusal: {refused}\n{}", said.unwrap_or_default())
     }
 
     fn kill_gateway(&mut self) {

@@ -17,8 +17,9 @@ const RECORD_LIMIT: Duration = Duration::from_secs(5);
 const BEFORE_SPOOL: Duration = Duration::from_secs(1);
 /// How long it may take to write what was spooled.
 const LATE_LIMIT: Duration = Duration::from_secs(10);
-/// Entries of one delivery, and of one request of it.
-const AT_ONCE: usize = 1000;
+/// Entries of one delivery, after which it is noted what was delivered, and of one request of it. Where a control plane comes
+/// and goes, more at once would be begun again and again.
+const AT_ONCE: usize = 200;
 const OF_REQUEST: usize = 100;
 /// Waits between attempts to deliver.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));

@@ -2,7 +2,8 @@
 //! delivered. No bearer is among them: each lies beside the ticket that says whom it is about.
 //!
 //! It is a journal, as the control plane's logs are: a torn end is told from damage, and a killed process loses nothing.
-//! What is delivered is noted beside it; when all is, the journal begins anew.
+//! What is delivered is noted beside it, and leaves the disk segment by segment; when all is, the journal begins anew.
+use std::collections::VecDeque;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -17,11 +18,12 @@ use tokio::sync::Notify;
 use crate::causes::causes;
 use crate::plane::AuditEntry;
 
-/// How much may lie there when nothing else is said.
+/// How much may wait there when nothing else is said.
 pub(super) const BYTES_MAX: u64 = 64 << 20;
 /// What a journal adds to a record, at most.
 const FRAME_BYTES: u64 = 40;
-const OPTIONS: JournalOptions = JournalOptions { segment_bytes: 8 << 20, ahead_bytes: 64 << 10, sync: Sync::Later };
+/// Small segments: room is had again a segment at a time.
+const OPTIONS: JournalOptions = JournalOptions { segment_bytes: 1 << 20, ahead_bytes: 64 << 10, sync: Sync::Later };
 
 /// An entry, and the ticket of the access that it is about.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,7 +54,28 @@ struct State {
     /// Nothing after a failure of the disk, until it is opened anew.
     journal: Option<Journal>,
     delivered: Seq,
+    waiting: Waiting,
+}
+
+/// How large the records are that wait, in order, and all of them together.
+#[derive(Default)]
+struct Waiting {
+    each: VecDeque<u64>,
     bytes: u64,
+}
+
+impl Waiting {
+    fn put(&mut self, size: u64) {
+        self.each.push_back(size);
+        self.bytes += size;
+    }
+
+    /// All but the last so many have left.
+    fn keep_last(&mut self, count: u64) {
+        while self.each.len() as u64 > count {
+            self.bytes -= self.each.pop_front().unwrap_or_default();
+        }
+    }
 }
 
 impl Spool {
@@ -86,7 +109,7 @@ impl Spool {
         if state.journal.is_none() {
             *state = open(&self.dir).map_err(|error| NotSpooled::Disk(causes(&error)))?;
         }
-        if state.bytes + size > self.bytes_max {
+        if state.waiting.bytes + size > self.bytes_max {
             return Err(NotSpooled::Full(self.bytes_max));
         }
         let Some(journal) = &mut state.journal else { return Err(NotSpooled::Disk("it is closed".to_owned())) };
@@ -96,7 +119,7 @@ impl Spool {
             state.journal = None;
             return Err(NotSpooled::Disk(causes(&error)));
         }
-        state.bytes += size;
+        state.waiting.put(size);
         drop(state);
         self.filled.notify_one();
         Ok(())
@@ -137,8 +160,15 @@ impl Spool {
     pub(super) fn delivered(&self, up_to: Seq) -> std::io::Result<()> {
         let mut state = self.state.lock();
         state.delivered = state.delivered.max(up_to);
-        if state.journal.as_ref().is_none_or(|journal| journal.head() > state.delivered) {
-            return note(&self.dir, state.delivered);
+        let Some(journal) = &state.journal else { return note(&self.dir, state.delivered) };
+        let waits = journal.head().0.saturating_sub(state.delivered.0);
+        if waits > 0 {
+            let reader = journal.reader();
+            state.waiting.keep_last(waits);
+            // First the note: what it does not name yet is looked for when the spool is opened.
+            note(&self.dir, state.delivered)?;
+            let dropped = reader.drop_before(state.delivered.next());
+            return dropped.map(drop).map_err(|error| std::io::Error::other(causes(&error)));
         }
         // All is: it begins anew. In whatever order a crash leaves these, an empty journal has nothing that waits.
         state.journal = None;
@@ -190,9 +220,9 @@ fn open(dir: &Path) -> Result<State, LogError> {
     if away.exists() {
         fs::remove_dir_all(&away).map_err(io("remove", &away))?;
     }
-    let mut bytes = 0;
+    let mut waiting = Waiting::default();
     let journal = Journal::open(&entries(dir), OPTIONS, &mut |entry| {
-        bytes += entry.record.len() as u64 + FRAME_BYTES;
+        waiting.put(entry.record.len() as u64 + FRAME_BYTES);
         Ok(())
     })?;
     let file = dir.join("delivered");
@@ -203,7 +233,8 @@ fn open(dir: &Path) -> Result<State, LogError> {
     };
     let delivered = noted.min(journal.head());
     note(dir, delivered).map_err(io("write", &file))?;
-    Ok(State { journal: Some(journal), delivered, bytes })
+    waiting.keep_last(journal.head().0 - delivered.0);
+    Ok(State { journal: Some(journal), delivered, waiting })
 }
 
 fn note(dir: &Path, delivered: Seq) -> std::io::Result<()> {
@@ -242,7 +273,7 @@ mod tests {
             spool.delivered(last).unwrap();
         }
         assert_eq!(seen, ["123", "4"]);
-        assert_eq!(spool.state.lock().bytes, 0, "it begins anew when all is delivered");
+        assert_eq!(spool.state.lock().waiting.bytes, 0, "it begins anew when all is delivered");
     }
 
     #[test]
@@ -284,6 +315,39 @@ mod tests {
         let (_, last) = spool.next(1_000).unwrap();
         spool.delivered(last).unwrap();
         spool.put(&spooled("a", "x")).unwrap();
+    }
+
+    #[test]
+    fn there_is_room_for_what_comes_as_soon_as_what_was_there_is_delivered() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes_max = 3 * OPTIONS.segment_bytes;
+        let mut spool = Spool::open(dir.path(), bytes_max).unwrap();
+        let large = "x".repeat(20_000);
+        let (mut put, mut taken) = (0, 0);
+        // Something always waits: it never begins anew.
+        for round in 0..20 {
+            while spool.put(&spooled("a", &format!("{put} {large}"))).is_ok() {
+                put += 1;
+            }
+            let (some, last) = spool.next(usize::try_from(put - taken).unwrap() - 10).unwrap();
+            for one in some {
+                assert_eq!(one.entry.tool.unwrap().split(' ').next(), Some(taken.to_string().as_str()), "in order");
+                taken += 1;
+            }
+            spool.delivered(last).unwrap();
+            let state = spool.state.lock();
+            assert_eq!(state.waiting.each.len() as u64, put - taken);
+            drop(state);
+            let files = fs::read_dir(entries(dir.path())).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+            assert!(files.sum::<u64>() < bytes_max, "what is delivered leaves the disk");
+            if round % 5 == 0 {
+                let bytes = spool.state.lock().waiting.bytes;
+                drop(spool);
+                spool = Spool::open(dir.path(), bytes_max).unwrap();
+                assert_eq!(spool.state.lock().waiting.bytes, bytes, "and is not counted after a restart");
+            }
+        }
+        assert!(put > 20 * 100, "{put}");
     }
 
     #[test]
