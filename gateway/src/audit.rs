@@ -139,6 +139,13 @@ impl Opened {
         self.armed = false;
     }
 
+    /// The line as it is to be written, and whom it is about.
+    pub(crate) fn finished(mut self, outcome: &'static str, answer_bytes: usize) -> (Option<CallerBearer>, AuditEntry) {
+        self.armed = false;
+        self.finish(outcome, answer_bytes);
+        (self.bearer.take(), std::mem::take(&mut self.entry))
+    }
+
     /// Writes the line. When this returns, it survives the death of this process.
     pub(crate) async fn close(mut self, outcome: &'static str, answer_bytes: usize) -> Result<(), AuditFailed> {
         self.armed = false;

@@ -122,7 +122,9 @@ mod tests {
         }
         let too_large = format!("[{{\"name\":\"a\",\"x\":\"{}\"}}]", "y".repeat(BYTES_MAX));
         let list = list(&catalogue, 99, &[&too_large]);
-        assert!(list.facts.names.contains("a") && catalogue.0.lock().lists.contains_key(&(Uid::fixed(19), ListKind::Tools)));
+        assert!(
+            list.facts.names.contains("a") && catalogue.0.lock().lists.contains_key(&(Uid::fixed(19), ListKind::Tools))
+        );
     }
 
     #[test]

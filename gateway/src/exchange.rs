@@ -101,7 +101,9 @@ impl Gateway {
         audit.refused();
         audit.because(denial.to_string());
         let message = Message::answer(id, Reply::Error(error.to_raw()));
-        if let Err(failed) = audit.close(outcome, message.len()).await {
+        let (bearer, entry) = audit.finished(outcome, message.len());
+        let counted = matches!(denial, Denial::Unavailable(_)) && self.unserved.counts(bearer.as_ref(), &entry);
+        if !counted && let Err(failed) = self.plane.record(bearer.as_ref(), entry).await {
             tracing::error!(error = %failed, "a refusal could not be recorded");
         }
         Answered::new(error.status, message)

@@ -7,9 +7,9 @@ use mcpctl_api::plane::Plane;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::assembled::Assembled;
 use crate::audit::AnonymousBudget;
 use crate::begun::Begun;
-use crate::assembled::Assembled;
 use crate::catalogue::Catalogue;
 use crate::clients::Clients;
 use crate::left_out::LeftOut;
@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::mrtr::Seal;
 use crate::mrtr::held::HeldCalls;
 use crate::options::Options;
+use crate::unserved::Unserved;
 
 /// How often streams are looked after: a call that lasts so long is answered on a stream that can be taken up again.
 const SWEEP_STREAMS: Duration = Duration::from_secs(1);
@@ -41,6 +42,8 @@ pub(crate) struct Gateway {
     pub(crate) begun: Begun,
     pub(crate) metrics: Metrics,
     pub(crate) anonymous: AnonymousBudget,
+    /// Refusals while nobody can say who may.
+    pub(crate) unserved: Unserved,
     /// Owner of whatever goes on in the background.
     pub(crate) tasks: TaskTracker,
     /// Cancelled when the gateway is stopped.
@@ -61,6 +64,7 @@ impl Gateway {
             begun: Begun::default(),
             metrics: Metrics::new(),
             anonymous: AnonymousBudget::default(),
+            unserved: Unserved::default(),
             tasks: TaskTracker::new(),
             stop,
         });
@@ -75,11 +79,23 @@ impl Gateway {
         let ended = async {
             let all = self.clients.sweep(Duration::ZERO);
             join_all(all.iter().map(|client| client.end())).await;
+            self.tell_unserved().await;
             self.tasks.close();
             self.tasks.wait().await;
         };
         if tokio::time::timeout(self.options.drain, ended).await.is_err() {
             tracing::warn!(tasks = self.tasks.len(), "stopped without waiting any longer for what was going on");
+        }
+    }
+}
+
+impl Gateway {
+    /// Records what was counted of refusals while nobody could say who may.
+    async fn tell_unserved(&self) {
+        for (bearer, entry) in self.unserved.lines() {
+            if let Err(error) = self.plane.record(Some(&bearer), entry).await {
+                tracing::error!(%error, "refusals could not be recorded");
+            }
         }
     }
 }
@@ -107,5 +123,6 @@ async fn sweep(gateway: Arc<Gateway>) {
         let idle = gateway.clients.sweep(gateway.options.session_idle);
         gateway.metrics.sessions.set(i64::try_from(gateway.clients.count()).unwrap_or(i64::MAX));
         join_all(idle.iter().map(|client| client.end())).await;
+        gateway.tell_unserved().await;
     }
 }

@@ -1,7 +1,7 @@
 //! The gateway: one MCP endpoint per project that aggregates the project's servers, over HTTP and over STDIO.
 mod aggregate;
-mod assembled;
 mod asked;
+mod assembled;
 mod audit;
 mod batch;
 mod begun;
@@ -48,6 +48,7 @@ mod task_wait;
 mod tasks;
 mod trace;
 mod translate;
+mod unserved;
 
 pub use http::serve;
 pub use options::Options;

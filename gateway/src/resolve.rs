@@ -83,7 +83,8 @@ async fn owners<'c>(context: &'c Context, kind: ListKind, name: &str) -> Vec<&'c
     let all = all_facts(context, kind).await;
     let has = |(server, facts): &(&ServerView, Option<Arc<Facts>>)| {
         own(kind, server, name).is_some_and(|name| {
-            facts.as_ref().is_some_and(|facts| facts.names.contains(name)) && (kind != ListKind::Tools || server.serves(name))
+            facts.as_ref().is_some_and(|facts| facts.names.contains(name))
+                && (kind != ListKind::Tools || server.serves(name))
         })
     };
     context.servers().iter().zip(all).filter(has).map(|(server, _)| server).collect()

@@ -51,7 +51,9 @@ mod tests {
         for path in ["/log/config/tile/0/000", "/log/audit/tile/entries/000.p/7"] {
             assert!(is_tile(path), "{path}");
         }
-        for path in ["/log/config/checkpoint", "/log/config/proof/3", "/log/tile/", "/api/v1/log/config/tile/0/000", "/"] {
+        for path in
+            ["/log/config/checkpoint", "/log/config/proof/3", "/log/tile/", "/api/v1/log/config/tile/0/000", "/"]
+        {
             assert!(!is_tile(path), "{path}");
         }
     }

@@ -18,6 +18,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::exchange::Exchange;
+use super::http_headers::Lines;
 use super::http_io::Io;
 use super::http_line::{COPY_BYTES_MAX, Line, Unsent};
 use super::{UpstreamError, address_guard};
@@ -75,7 +76,7 @@ impl Endpoint {
         self: &Arc<Self>,
         method: Method,
         uri: &Uri,
-        own: &HeaderMap,
+        own: &Lines,
         body: Bytes,
         repeatable: bool,
     ) -> Result<Exchange, Failed> {
@@ -97,14 +98,15 @@ impl Endpoint {
     }
 
     /// The head of a request, with the empty line that ends it, and room for a small body.
-    fn head(&self, method: &Method, uri: &Uri, own: &HeaderMap, body: usize) -> BytesMut {
+    fn head(&self, method: &Method, uri: &Uri, own: &Lines, body: usize) -> BytesMut {
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
-        let mut out = BytesMut::with_capacity(384 + target.len() + self.headers.len() + body.min(COPY_BYTES_MAX));
+        let known = target.len() + self.headers.len() + own.as_bytes().len();
+        let mut out = BytesMut::with_capacity(64 + known + body.min(COPY_BYTES_MAX));
         for part in [method.as_str(), " ", target, " HTTP/1.1\r\n"] {
             out.put_slice(part.as_bytes());
         }
         out.put_slice(&self.headers);
-        own.iter().for_each(|(name, value)| put_line(&mut out, name, value));
+        out.put_slice(own.as_bytes());
         if *method == Method::POST {
             out.put_slice(b"content-length: ");
             out.put_slice(body.to_string().as_bytes());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::{HeaderMap, HeaderValue};
+use http::header::HeaderValue;
 use http::{Method, StatusCode, Uri};
 use parking_lot::{Mutex, RwLock};
 use serde_json::value::RawValue;
@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::conversation::{Activity, Conversation, timed_out};
 use super::endpoint::{Endpoint, Failed};
 use super::exchange::Exchange;
+use super::http_headers::Lines;
 use super::inbox::{ANSWER_WITHIN, Asked, Inbox};
 use super::rpc;
 use super::{Call, CallSink, Era, Handshake, NoSink, Reply, ServerMessage, Session, UpstreamError, handshake};
@@ -207,7 +208,7 @@ impl Shared {
     async fn converse(
         self: &Arc<Self>,
         id: u64,
-        headers: &HeaderMap,
+        headers: &Lines,
         body: impl Into<Bytes>,
         repeatable: bool,
         sink: &Arc<dyn CallSink>,
@@ -227,7 +228,7 @@ impl Shared {
         self.tasks.spawn(tokio::time::timeout(SETTLE_WITHIN, async move { while !at_end(exchange.chunk().await) {} }));
     }
 
-    async fn post(&self, headers: &HeaderMap, body: Bytes, repeatable: bool) -> Result<Exchange, UpstreamError> {
+    async fn post(&self, headers: &Lines, body: Bytes, repeatable: bool) -> Result<Exchange, UpstreamError> {
         let exchange = self.endpoint.exchange(Method::POST, &self.uri, headers, body, repeatable).await;
         exchange.map_err(|failed| self.failed(failed))
     }
@@ -275,7 +276,7 @@ impl Shared {
         self.aside_with(&headers, bytes).await
     }
 
-    async fn aside_with(&self, headers: &HeaderMap, bytes: Vec<u8>) -> Result<(), UpstreamError> {
+    async fn aside_with(&self, headers: &Lines, bytes: Vec<u8>) -> Result<(), UpstreamError> {
         let sent = async {
             let mut exchange = self.post(headers, bytes.into(), true).await?;
             let status = exchange.head.status;
@@ -436,8 +437,7 @@ impl Conversation for HttpSession {
         self.shared.end("stopped");
         let session = self.shared.legacy();
         if was_open && session.id.is_some() {
-            let mut headers = HeaderMap::with_capacity(4);
-            http_headers::in_session(&mut headers, session.version.as_ref(), session.id.as_ref());
+            let headers = http_headers::in_session(session.version.as_ref(), session.id.as_ref());
             let shared = &self.shared;
             let deleted = shared.endpoint.exchange(Method::DELETE, &shared.uri, &headers, Bytes::new(), true);
             // Servers need not support it (405), and one that is gone has no session left.

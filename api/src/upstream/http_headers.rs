@@ -1,15 +1,40 @@
 //! Headers of a Streamable HTTP request: what each era wants to see outside of the body.
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 
 use super::{Call, Era, handshake};
 
-const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-const METHOD: HeaderName = HeaderName::from_static("mcp-method");
-const NAME: HeaderName = HeaderName::from_static("mcp-name");
+const VERSION: &str = "mcp-protocol-version";
+const METHOD: &str = "mcp-method";
+const NAME: &str = "mcp-name";
 pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
-pub(super) const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+const LAST_EVENT: &str = "last-event-id";
+
+/// Headers as they are written on the wire, in order: what is made for each request is looked up in by nobody.
+#[derive(Debug, Default)]
+pub(super) struct Lines(Vec<u8>);
+
+impl Lines {
+    fn new() -> Self {
+        Self(Vec::with_capacity(256))
+    }
+
+    /// Adds a line. The value must be a header value, and the name not one that is there already.
+    fn put(&mut self, name: &str, value: &[u8]) {
+        debug_assert!(HeaderValue::from_bytes(value).is_ok(), "{name} has a value that would end its line");
+        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+            self.0.extend_from_slice(part);
+        }
+    }
+
+    /// The lines, each with its end.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 /// Headers of a caller that may go on: tool parameters and trace context. Anything else, above all its bearer, stays here.
 fn may_pass(era: Era, name: &HeaderName) -> bool {
@@ -20,70 +45,81 @@ fn may_pass(era: Era, name: &HeaderName) -> bool {
 }
 
 /// Headers of a POST that brings a message.
-pub(super) fn post() -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(8);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-    headers
+pub(super) fn post() -> Lines {
+    let mut lines = Lines::new();
+    lines.0.extend_from_slice(b"content-type: application/json\r\naccept: application/json, text/event-stream\r\n");
+    lines
 }
 
 /// Headers of a POST in the modern era.
-pub(super) fn modern(method: &str, call: Option<&Call>) -> HeaderMap {
-    let mut headers = post();
-    headers.insert(VERSION, HeaderValue::from_static(handshake::MODERN));
-    headers.insert(METHOD, value(method));
+pub(super) fn modern(method: &str, call: Option<&Call>) -> Lines {
+    let mut lines = post();
+    lines.put(VERSION, handshake::MODERN.as_bytes());
+    lines.put(METHOD, value(method).as_bytes());
     if let Some(target) = call.and_then(|call| call.target.as_deref()) {
-        headers.insert(NAME, value(target));
+        lines.put(NAME, value(target).as_bytes());
     }
-    call.into_iter().for_each(|call| pass(&mut headers, Era::Modern, call));
-    headers
+    call.into_iter().for_each(|call| pass(&mut lines, Era::Modern, call));
+    lines
 }
 
 /// Headers of a POST in the legacy era, within a session.
-pub(super) fn legacy(version: Option<&HeaderValue>, session: Option<&HeaderValue>, call: Option<&Call>) -> HeaderMap {
-    let mut headers = post();
-    in_session(&mut headers, version, session);
-    call.into_iter().for_each(|call| pass(&mut headers, Era::Legacy, call));
-    headers
+pub(super) fn legacy(version: Option<&HeaderValue>, session: Option<&HeaderValue>, call: Option<&Call>) -> Lines {
+    let mut lines = post();
+    put_session(&mut lines, version, session);
+    call.into_iter().for_each(|call| pass(&mut lines, Era::Legacy, call));
+    lines
 }
 
-/// Adds what every request of a legacy session carries.
-pub(super) fn in_session(headers: &mut HeaderMap, version: Option<&HeaderValue>, session: Option<&HeaderValue>) {
-    if let Some(version) = version {
-        headers.insert(VERSION, version.clone());
+/// What every request of a legacy session carries, and nothing else.
+pub(super) fn in_session(version: Option<&HeaderValue>, session: Option<&HeaderValue>) -> Lines {
+    let mut lines = Lines::default();
+    put_session(&mut lines, version, session);
+    lines
+}
+
+fn put_session(lines: &mut Lines, version: Option<&HeaderValue>, session: Option<&HeaderValue>) {
+    for (name, value) in [(VERSION, version), (SESSION.as_str(), session)] {
+        value.into_iter().for_each(|value| lines.put(name, value.as_bytes()));
     }
-    if let Some(session) = session {
-        headers.insert(SESSION, session.clone());
-    }
 }
 
-/// Headers of a GET that waits for events.
-pub(super) fn stream() -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(8);
-    headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-    headers
+/// Headers of a GET that waits for events, in a session or outside of one; `last` is the event that was heard last.
+pub(super) fn stream(
+    version: Option<&HeaderValue>,
+    session: Option<&HeaderValue>,
+    last: Option<&HeaderValue>,
+) -> Lines {
+    let mut lines = Lines::new();
+    lines.put("accept", b"text/event-stream");
+    put_session(&mut lines, version, session);
+    last.into_iter().for_each(|last| lines.put(LAST_EVENT, last.as_bytes()));
+    lines
 }
 
-fn pass(headers: &mut HeaderMap, era: Era, call: &Call) {
-    for (name, text) in &call.headers {
+fn pass(lines: &mut Lines, era: Era, call: &Call) {
+    for (index, (name, text)) in call.headers.iter().enumerate() {
+        // Of one that is given twice the last counts.
+        let again = call.headers[index + 1..].iter().any(|(later, _)| later.eq_ignore_ascii_case(name));
         // What is no header name can't have come in as one.
         let Ok(name) = HeaderName::try_from(name) else { continue };
-        if may_pass(era, &name)
+        if !again
+            && may_pass(era, &name)
             && let Ok(value) = HeaderValue::try_from(text)
         {
-            headers.insert(name, value);
+            lines.put(name.as_str(), value.as_bytes());
         }
     }
 }
 
 /// A text as a header value: as it is where that is safe, else in the base64 form of the specification.
-fn value(text: &str) -> HeaderValue {
+fn value(text: &str) -> Cow<'_, str> {
     let safe = text.bytes().all(|b| (0x20..=0x7e).contains(&b)) && text.trim() == text && !text.is_empty();
     let sentinel = text.starts_with("=?base64?") && text.ends_with("?=");
     if safe && !sentinel {
-        return HeaderValue::from_str(text).expect("visible ASCII is a header value");
+        return Cow::Borrowed(text);
     }
-    HeaderValue::try_from(format!("=?base64?{}?=", STANDARD.encode(text))).expect("base64 is a header value")
+    Cow::Owned(format!("=?base64?{}?=", STANDARD.encode(text)))
 }
 
 #[cfg(test)]
@@ -110,13 +146,32 @@ mod tests {
         let given =
             ["authorization", "cookie", "mcp-session-id", "mcp-method", "Mcp-Param-Region", "traceparent", "x y"];
         call.headers = given.map(|name| (name.to_owned(), "canary".to_owned())).to_vec();
-        let passed = |headers: HeaderMap| {
-            let mut names: Vec<_> =
-                headers.iter().filter(|(_, v)| *v == "canary").map(|(n, _)| n.to_string()).collect();
+        let passed = |lines: Lines| {
+            let text = String::from_utf8(lines.as_bytes().to_vec()).unwrap();
+            let names = text.split("\r\n").filter_map(|line| line.strip_suffix(": canary").map(str::to_owned));
+            let mut names: Vec<String> = names.collect();
             names.sort();
             names
         };
         assert_eq!(passed(modern("tools/call", Some(&call))), ["mcp-param-region", "traceparent"]);
         assert_eq!(passed(legacy(None, None, Some(&call))), ["traceparent"]);
+    }
+
+    #[test]
+    fn no_text_of_a_caller_begins_a_line_of_its_own() {
+        let mut call = Call::new("tools/call", None, Duration::ZERO);
+        call.target = Some("a\r\nauthorization: forged".into());
+        call.headers = vec![
+            ("traceparent".to_owned(), "first".to_owned()),
+            ("baggage".to_owned(), "x\r\ncookie: forged".to_owned()),
+            ("Traceparent".to_owned(), "last".to_owned()),
+        ];
+        for lines in [modern("a\nb", Some(&call)), legacy(None, None, Some(&call))] {
+            let text = String::from_utf8(lines.as_bytes().to_vec()).unwrap();
+            assert!(!text.contains("forged") && text.ends_with("\r\n"), "{text}");
+            let traces: Vec<&str> = text.lines().filter(|line| line.starts_with("traceparent")).collect();
+            assert_eq!(traces, ["traceparent: last"], "of one that is given twice the last counts");
+            assert!(text.lines().all(|line| line.contains(": ")), "{text}");
+        }
     }
 }

@@ -22,11 +22,8 @@ pub(super) async fn get(shared: &Arc<Shared>, last_event: Option<&str>) -> Resul
 }
 
 async fn get_in(shared: &Arc<Shared>, session: &LegacySession, last_event: Option<&str>) -> Result<Exchange, Failed> {
-    let mut headers = http_headers::stream();
-    http_headers::in_session(&mut headers, session.version.as_ref(), session.id.as_ref());
-    if let Some(id) = last_event.and_then(|id| HeaderValue::try_from(id).ok()) {
-        headers.insert(http_headers::LAST_EVENT, id);
-    }
+    let last = last_event.and_then(|id| HeaderValue::try_from(id).ok());
+    let headers = http_headers::stream(session.version.as_ref(), session.id.as_ref(), last.as_ref());
     shared.endpoint.exchange(Method::GET, &shared.uri, &headers, Bytes::new(), true).await
 }
 

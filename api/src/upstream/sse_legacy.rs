@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::HeaderMap;
 use http::{Method, Uri};
 use serde_json::value::RawValue;
 use tokio::sync::{Semaphore, broadcast, mpsc};
@@ -13,7 +12,7 @@ use url::Url;
 use super::conversation::{Activity, Conversation, timed_out};
 use super::endpoint::{Endpoint, Failed};
 use super::exchange::Exchange;
-use super::http_headers;
+use super::http_headers::{self, Lines};
 use super::peer::{End, Outgoing, Peer};
 use super::peer_open::Unopened;
 use super::sse_parser::{Event, SseParser};
@@ -78,7 +77,7 @@ async fn connect(
 ) -> Result<(Exchange, SseParser, Uri), UpstreamError> {
     let unavailable = |why: String| UpstreamError::Unavailable { server: server.to_string(), why };
     let uri = origin_form(url).map_err(|why| unavailable(why.into()))?;
-    let got = endpoint.exchange(Method::GET, &uri, &http_headers::stream(), Bytes::new(), true).await;
+    let got = endpoint.exchange(Method::GET, &uri, &http_headers::stream(None, None, None), Bytes::new(), true).await;
     let mut stream = got.map_err(|failed| match failed {
         Failed::Unreachable(why) => why,
         Failed::Lost => UpstreamError::Gone { server: server.to_string() },
@@ -166,7 +165,7 @@ async fn write_all(peer: Arc<Peer>, endpoint: Arc<Endpoint>, target: Uri, mut qu
     }
 }
 
-async fn post(peer: &Arc<Peer>, endpoint: &Arc<Endpoint>, target: &Uri, headers: &HeaderMap, message: Outgoing) {
+async fn post(peer: &Arc<Peer>, endpoint: &Arc<Endpoint>, target: &Uri, headers: &Lines, message: Outgoing) {
     let fail = |why: String| {
         if let Some(call) = message.call {
             peer.fail(call, UpstreamError::Unavailable { server: peer.server().to_string(), why });

@@ -72,10 +72,9 @@ pub(super) fn write_zeros(disk: &dyn Disk, path: &Path, file: &File, from: u64, 
     Ok(())
 }
 
-/// Turns an I/O error into one that names what was tried on which file.
-pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LogError + use<> {
-    let path = path.to_owned();
-    move |source| LogError::Io { action, path, source }
+/// Turns an I/O error into one that names what was tried on which file. Where there is no error it costs nothing.
+pub(super) fn failed<'p>(action: &'static str, path: &'p Path) -> impl FnOnce(io::Error) -> LogError + use<'p> {
+    move |source| LogError::Io { action, path: path.to_owned(), source }
 }
 
 pub(super) fn header(first: Seq) -> [u8; SEGMENT_HEAD_BYTES as usize] {

@@ -3,6 +3,7 @@ use std::net::IpAddr;
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use http::uri::{Authority, Uri};
+use mcpctl_api::plane::CallerBearer;
 use mcpctl_core::token::{PAT_PREFIX, is_well_formed};
 
 use crate::options::Options;
@@ -88,26 +89,32 @@ fn is_loopback(host: &str) -> bool {
 }
 
 /// Bearer of a request, as far as it has the shape of a project token.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Bearer<'a> {
+pub(super) enum Bearer {
     /// One that the control plane may know.
-    Token(&'a str),
+    Token(CallerBearer),
     /// None at all.
     Missing,
     /// Something else; nobody needs to be asked.
     NotAToken,
 }
 
-/// Reads the bearer. What is no project token is not sent on to anybody: it may be a secret of another system.
-pub(super) fn bearer(headers: &HeaderMap) -> Bearer<'_> {
+/// Reads the bearer. What is no project token is not sent on to anybody: it may be a secret of another system. `last` is the
+/// one that the connection's last request had: most have the same each time.
+pub(super) fn bearer(headers: &HeaderMap, last: &mut Option<CallerBearer>) -> Bearer {
     let mut all = headers.get_all(AUTHORIZATION).iter();
     let (first, second) = (all.next(), all.next());
     let Some(value) = first else { return Bearer::Missing };
     let text = value.to_str().ok().filter(|_| second.is_none());
     let token = text.and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     match token.map(|(_, token)| token.trim()) {
-        Some(token) if is_well_formed(PAT_PREFIX, token) => Bearer::Token(token),
-        _ => Bearer::NotAToken,
+        Some(token) => match last {
+            Some(last) if last.is(token) => Bearer::Token(last.clone()),
+            _ if is_well_formed(PAT_PREFIX, token) => {
+                Bearer::Token(last.insert(CallerBearer::new(token.to_owned())).clone())
+            }
+            _ => Bearer::NotAToken,
+        },
+        None => Bearer::NotAToken,
     }
 }
 
@@ -218,13 +225,28 @@ mod tests {
     fn only_the_shape_of_a_project_token_is_a_token() {
         let token = encode(PAT_PREFIX, &[7; RANDOM_BYTES]);
         let login = encode(LOGIN_PREFIX, &[7; RANDOM_BYTES]);
-        let read = |text: &str| matches!(bearer(&headers(AUTHORIZATION, &[text])), Bearer::Token(_));
+        let mut last = None;
+        let mut read = |text: &str| matches!(bearer(&headers(AUTHORIZATION, &[text]), &mut last), Bearer::Token(_));
         assert!(read(&format!("Bearer {}", token.expose())) && read(&format!("bearer {}", token.expose())));
         for text in ["Bearer", "Bearer ", "Bearer mcpctl_pat_wrong", "Basic x"] {
             assert!(!read(text), "{text}");
         }
         assert!(!read(&format!("Bearer {}", login.expose())));
-        assert_eq!(bearer(&HeaderMap::new()), Bearer::Missing);
+        assert!(matches!(bearer(&HeaderMap::new(), &mut last), Bearer::Missing));
+    }
+
+    #[test]
+    fn another_token_on_the_same_connection_is_another_caller() {
+        let token = |byte: u8| encode(PAT_PREFIX, &[byte; RANDOM_BYTES]);
+        let mut last = None;
+        for byte in [1, 1, 2, 1, 3, 3] {
+            let map = headers(AUTHORIZATION, &[&format!("Bearer {}", token(byte).expose())]);
+            let Bearer::Token(read) = bearer(&map, &mut last) else { panic!("a token") };
+            assert_eq!(read.digest(), CallerBearer::new(token(byte).expose().to_owned()).digest());
+            assert!(read.is(token(byte).expose()) && !read.is(token(9).expose()) && !read.is(""));
+        }
+        let other = headers(AUTHORIZATION, &["Bearer mcpctl_pat_wrong"]);
+        assert!(matches!(bearer(&other, &mut last), Bearer::NotAToken));
     }
 
     #[test]

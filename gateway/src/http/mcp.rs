@@ -33,9 +33,8 @@ pub(super) async fn answer(
     request: &Parts,
     wire: &mut Wire,
     project: &str,
-    token: String,
+    bearer: CallerBearer,
 ) -> Step {
-    let bearer = CallerBearer::new(token);
     match request.method {
         Method::POST => post(gateway, &request.headers, wire, project, bearer).await,
         Method::GET | Method::DELETE => of_session(gateway, request, project, bearer).await.into(),

@@ -55,8 +55,8 @@ pub(super) async fn answer(gateway: &Arc<Gateway>, guard: &Guard, request: &Part
     if let Some(response) = guard.preflight(request) {
         return response.into();
     }
-    match bearer(&request.headers) {
-        Bearer::Token(token) => mcp::answer(gateway, request, wire, project, token.to_owned()).await,
+    match bearer(&request.headers, wire.last_bearer()) {
+        Bearer::Token(bearer) => mcp::answer(gateway, request, wire, project, bearer).await,
         Bearer::Missing => refuse(gateway, request, &not_a_token("there is no bearer token")).await.into(),
         Bearer::NotAToken => {
             let words = "the bearer is not a project token (mcpctl_pat_…)";

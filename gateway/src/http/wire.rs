@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use mcpctl_api::http1::Left;
+use mcpctl_api::plane::CallerBearer;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
@@ -38,6 +39,8 @@ pub(super) struct Wire {
     limit: Limit,
     /// The name under which the last request came.
     last_host: Vec<u8>,
+    /// The bearer that it had.
+    last_bearer: Option<CallerBearer>,
 }
 
 /// A limit that is set for each request and seldom runs out: the timer behind it goes off early where a later moment was
@@ -93,7 +96,15 @@ pub(super) enum NoBody {
 impl Wire {
     pub(super) fn new(stream: TcpStream) -> Self {
         let input = BytesMut::with_capacity(READ_BYTES);
-        Self { stream, input, left: Left::Nothing, wants_word: false, limit: Limit::new(), last_host: Vec::new() }
+        Self {
+            stream,
+            input,
+            left: Left::Nothing,
+            wants_word: false,
+            limit: Limit::new(),
+            last_host: Vec::new(),
+            last_bearer: None,
+        }
     }
 
     /// The head of the next request. The limit counts the idle time in front of it too.
@@ -172,6 +183,11 @@ impl Wire {
     /// The name under which the last request came, for whoever judges the next one.
     pub(super) const fn last_host(&mut self) -> &mut Vec<u8> {
         &mut self.last_host
+    }
+
+    /// The bearer that the last request had.
+    pub(super) const fn last_bearer(&mut self) -> &mut Option<CallerBearer> {
+        &mut self.last_bearer
     }
 
     /// Whether the body of the last request was read to its end.

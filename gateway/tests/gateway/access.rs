@@ -1,12 +1,16 @@
 //! Who may do what: denials, filters, and access that is taken away while something runs.
-use mcpctl_api::plane::Denial;
+use std::time::Duration;
+
+use mcpctl_api::plane::{AuditEntry, Denial};
 use mcpctl_api::upstream::Era;
 use mcpctl_core::ids::Seq;
+use mcpctl_core::kinds::ToolNames;
+use mcpctl_gateway::Options;
 use serde_json::json;
 
 use crate::fake_plane::token;
 use crate::fake_server::FakeServer;
-use crate::house::{House, Stream, names};
+use crate::house::{House, Stream, names, quick};
 
 fn two() -> Vec<FakeServer> {
     vec![
@@ -35,6 +39,24 @@ async fn each_denial_has_its_status_and_says_what_to_do() {
     let lines = house.plane.lines("refusal");
     assert_eq!(lines.len(), 6);
     assert!(lines.iter().all(|line| !line.allowed && line.method == "tools/call" && line.token_sha.is_some()));
+}
+
+#[tokio::test]
+async fn who_tries_again_without_a_pause_while_nobody_can_say_who_may_leaves_few_lines_and_none_is_forgotten() {
+    let house =
+        House::with(two(), ToolNames::Prefixed, Options { session_idle: Duration::from_millis(50), ..quick() }).await;
+    house.plane.revoke(&token(1), Denial::Unavailable("no connection".into()));
+    for _ in 0..100 {
+        assert_eq!(house.modern("tools/call", json!({"name": "a__echo"})).await.status, 503);
+    }
+    let told = |line: &AuditEntry| {
+        let more = line.reason.as_deref()?.strip_suffix(" more before)")?.rsplit_once('(')?.1.parse().ok();
+        more.map(|more: usize| more + 1)
+    };
+    let lines = || house.plane.lines("refusal");
+    house.until("all are told of", || lines().iter().map(|line| told(line).unwrap_or(1)).sum::<usize>() == 100).await;
+    assert!(lines().len() < 50, "{}", lines().len());
+    assert!(lines().iter().all(|line| line.outcome == "unavailable" && line.token_sha.is_some()));
 }
 
 #[tokio::test]

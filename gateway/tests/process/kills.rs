@@ -51,7 +51,16 @@ impl House {
         let gateway = start_gateway(&link, cache.path());
         let address = Arc::new(Mutex::new(gateway.address.clone()));
         let ledger = (0..CALLERS).map(|n| (format!("k-{n}"), AtomicU64::new(0))).collect();
-        Self { data, cache, control, link, gateway: Some(gateway), address, ledger: Arc::new(ledger), refused: Arc::default() }
+        Self {
+            data,
+            cache,
+            control,
+            link,
+            gateway: Some(gateway),
+            address,
+            ledger: Arc::new(ledger),
+            refused: Arc::default(),
+        }
     }
 
     async fn callers(&self, stop: &Arc<AtomicBool>) -> Vec<JoinHandle<()>> {

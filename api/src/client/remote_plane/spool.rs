@@ -338,7 +338,8 @@ mod tests {
             let state = spool.state.lock();
             assert_eq!(state.waiting.each.len() as u64, put - taken);
             drop(state);
-            let files = fs::read_dir(entries(dir.path())).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+            let files =
+                fs::read_dir(entries(dir.path())).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
             assert!(files.sum::<u64>() < bytes_max, "what is delivered leaves the disk");
             if round % 5 == 0 {
                 let bytes = spool.state.lock().waiting.bytes;

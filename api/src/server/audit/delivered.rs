@@ -10,6 +10,7 @@ use mcpctl_core::log::LogError;
 use parking_lot::Mutex;
 
 use super::AuditLog;
+use super::record::id_of;
 
 /// How many ids are known from before the start, and how many since.
 const KNOWN_MAX: usize = 131_072;
@@ -72,8 +73,8 @@ impl Delivered {
 fn last_ids(audit: &AuditLog) -> Result<HashSet<EntryId>, LogError> {
     let mut ids = HashSet::new();
     let from = Seq(audit.figures().head.0.saturating_sub(KNOWN_MAX as u64).max(1));
-    audit.each_from(from, &mut |_, entry| {
-        ids.extend(entry.and_then(|entry| entry.id).and_then(|id| entry_id(&id)));
+    audit.reader().scan(from, &mut |_, record| {
+        ids.extend(id_of(record).and_then(|id| entry_id(&id)));
         true
     })?;
     Ok(ids)

@@ -140,19 +140,7 @@ impl AuditLog {
     /// # Errors
     /// When the log can't be read.
     pub fn each(&self, each: &mut dyn FnMut(Seq, Option<AuditEntry>) -> bool) -> Result<(), LogError> {
-        self.each_from(Seq(1), each)
-    }
-
-    /// The same from a position on.
-    ///
-    /// # Errors
-    /// When the log can't be read.
-    pub(in crate::server) fn each_from(
-        &self,
-        from: Seq,
-        each: &mut dyn FnMut(Seq, Option<AuditEntry>) -> bool,
-    ) -> Result<(), LogError> {
-        self.reader().scan(from, &mut |position, bytes| each(position, decode(bytes).ok()))
+        self.reader().scan(Seq(1), &mut |position, bytes| each(position, decode(bytes).ok()))
     }
 
     /// How many entries there are.

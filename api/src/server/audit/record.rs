@@ -30,6 +30,8 @@ const MARK: u8 = 0xc1;
 const WHOLE: u8 = 1;
 const ERASED: u8 = 2;
 const ERASED_V1: u8 = 3;
+/// Room that is made ahead for a header, and for details: enough for nearly all.
+const ROOM_BYTES: usize = 1024;
 /// Longest word of a header: longer ones, and whatever is no word, stand in the details only.
 const WORD_BYTES_MAX: usize = 32;
 
@@ -241,17 +243,47 @@ pub fn decode(bytes: &[u8]) -> Result<AuditEntry, RecordError> {
     AuditRecord::read(bytes)?.entry()
 }
 
+/// The id of the entry that stored bytes hold, if it has one that can be read. Nothing else of it is looked at: whoever wants
+/// the ids wants those of many.
+#[must_use]
+pub fn id_of(bytes: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct OnlyId {
+        id: Option<String>,
+    }
+    match AuditRecord::read(bytes).ok()? {
+        AuditRecord::Whole { details, .. } => match first_member_is_id(details) {
+            Some(id) => Some(id.to_owned()),
+            None => serde_json::from_slice::<OnlyId>(details).ok()?.id,
+        },
+        record => record.entry().ok()?.id,
+    }
+}
+
+/// The id where it is the first of the details and plain text, as nearly always.
+fn first_member_is_id(details: &[u8]) -> Option<&str> {
+    let rest = details.strip_prefix(br#"{"id":""#)?;
+    let end = rest.iter().position(|byte| !byte.is_ascii_alphanumeric())?;
+    (rest[end] == b'"').then(|| std::str::from_utf8(&rest[..end]).ok()).flatten()
+}
+
 /// The bytes to store for an entry. The nonce is drawn for this one entry.
 ///
 /// # Errors
 /// When it can't be written as JSON, which every entry can.
 pub fn encode(entry: AuditEntry, nonce: &[u8; NONCE_BYTES]) -> Result<Vec<u8>, RecordError> {
-    let (mut header, details) = split(entry);
-    let details = serde_json::to_vec(&details)?;
+    let (mut header, of) = split(entry);
+    let mut details = Vec::with_capacity(ROOM_BYTES);
+    serde_json::to_writer(&mut details, &of)?;
     header.details = STANDARD.encode(commit(DOMAIN, nonce, &details).0);
-    let leaf = serde_json::to_vec(&header)?;
-    let length = u16::try_from(leaf.len()).map_err(|_| RecordError::Malformed("its header is too long"))?;
-    Ok([&[MARK, WHOLE], &length.to_be_bytes()[..], &leaf, nonce, &details].concat())
+    let mut record = Vec::with_capacity(ROOM_BYTES + details.len());
+    record.extend_from_slice(&[MARK, WHOLE, 0, 0]);
+    serde_json::to_writer(&mut record, &header)?;
+    let length = u16::try_from(record.len() - 4).map_err(|_| RecordError::Malformed("its header is too long"))?;
+    record[2..4].copy_from_slice(&length.to_be_bytes());
+    record.extend_from_slice(nonce);
+    record.extend_from_slice(&details);
+    Ok(record)
 }
 
 /// A word of ours stays in the header; another text goes into the details.

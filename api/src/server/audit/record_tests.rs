@@ -126,3 +126,20 @@ fn a_later_version_is_named_and_not_guessed_at() {
     later[at + 4] = b'3';
     assert!(matches!(decode(&later), Err(RecordError::Newer(3))));
 }
+
+#[test]
+fn an_id_is_read_as_the_whole_entry_says_it() {
+    let with =
+        |id: Option<&str>, kind: &str| AuditEntry { id: id.map(str::to_owned), kind: kind.to_owned(), ..telling() };
+    for id in [Some("00112233445566778899aabbccddeeff"), Some(""), Some("with \"quotes\""), Some("é"), None] {
+        for kind in ["call", "no word of ours"] {
+            let stored = encode(with(id, kind), &NONCE).unwrap();
+            assert_eq!(id_of(&stored).as_deref(), id, "{kind}");
+        }
+    }
+    let version1 = rmp_serde::to_vec_named(&telling()).unwrap();
+    assert_eq!(id_of(&version1), telling().id);
+    let stored = encode(telling(), &NONCE).unwrap();
+    assert_eq!(id_of(&AuditRecord::read(&stored).unwrap().erased()), None);
+    assert_eq!(id_of(&stored[..10]), None);
+}
