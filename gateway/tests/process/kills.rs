@@ -20,6 +20,10 @@ use crate::{Mcplocal, modern};
 const CALLERS: usize = 4;
 /// Answered calls between two kills.
 const BEFORE_KILL: u64 = 10;
+/// After so many kills it is looked whether all is on record, and at the end: what waits is delivered before it goes on.
+const ALL_EVERY: usize = 50;
+/// How long a caller that was not answered waits before it calls again, as agents do.
+const CALLS_AGAIN: Duration = Duration::from_millis(10);
 
 /// How many calls of each token were answered.
 type Ledger = Arc<HashMap<String, AtomicU64>>;
@@ -78,6 +82,7 @@ impl House {
                         ledger[&name].fetch_add(1, Ordering::Relaxed);
                     } else {
                         *refused.lock() = format!("{name} at {address}: {status} {body}");
+                        tokio::time::sleep(CALLS_AGAIN).await;
                     }
                 }
             })
@@ -118,8 +123,8 @@ impl House {
 
     /// Every call that was answered is on record, under the token that made it.
     async fn all_is_on_record(&self) {
-        for (name, answered) in &*self.ledger {
-            let answered = answered.load(Ordering::Relaxed);
+        for (name, count) in &*self.ledger {
+            let answered = count.load(Ordering::Relaxed);
             let began = Instant::now();
             let recorded = loop {
                 let of_token = format!("kind=call&outcome=ok&tokenName={name}");
@@ -130,8 +135,8 @@ impl House {
                 }
             };
             assert!(recorded >= answered, "{name}: {answered} calls were answered, and {recorded} are on record");
-            // One at a time is on its way when something is killed.
-            let kills = kills() as u64 + 1;
+            // One at a time is on its way when something is killed; and the callers may go on.
+            let (kills, answered) = (kills() as u64 + 1, count.load(Ordering::Relaxed));
             assert!(recorded <= answered + kills, "{name}: {answered} were answered, and {recorded} are on record");
         }
     }
@@ -149,7 +154,15 @@ async fn every_call_that_was_answered_is_on_record_however_often_gateway_and_con
     let began = Instant::now();
     for kill in 0..kills() {
         house.until_answered(house.answered() + BEFORE_KILL).await;
-        if kill % 2 == 0 { house.kill_gateway() } else { house.kill_control_plane() }
+        if kill % 2 == 0 {
+            house.kill_gateway()
+        } else {
+            house.kill_control_plane()
+        }
+        if (kill + 1) % ALL_EVERY == 0 {
+            house.all_is_on_record().await;
+            println!("{} kills, {} calls answered, {:?}", kill + 1, house.answered(), began.elapsed());
+        }
     }
     house.until_answered(house.answered() + BEFORE_KILL).await;
     stop.store(true, Ordering::Relaxed);
