@@ -3,14 +3,17 @@
 //! `cargo bench -p mcpctl-cli --bench gateway` prints Markdown for `docs/benchmarks.md`. Rounds are interleaved, so that
 //! what else the machine does hits every target alike; CPU per call is the figure to trust where cores are shared.
 //! nginx is left out, and the table says so, where it is not installed. Environment: `BENCH_ROUNDS`, `BENCH_SECONDS`
-//! (of one measurement), `BENCH_ERA` (`modern` or `legacy`), `BENCH_MCPCTL` (another build of the program under test).
+//! (of one measurement), `BENCH_ERA` (`modern` or `legacy`), `BENCH_MCPCTL` (another build of the program under test),
+//! `BENCH_ONLY=audit`: instead the gateway with its audit log and without.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod load;
 mod report;
 mod targets;
+mod unrecorded;
 mod upstream;
 
+use std::path::Path;
 use std::time::Duration;
 
 use load::{Load, Sample, Work};
@@ -30,15 +33,29 @@ fn main() {
     if std::env::args().any(|argument| argument == "--upstream") {
         return upstream::serve();
     }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [flag, data, project, how] = &arguments[..]
+        && flag == "--gateway"
+    {
+        return unrecorded::serve(Path::new(data), project, how == "recorded");
+    }
     let rounds: usize = setting("BENCH_ROUNDS", "5").parse().expect("BENCH_ROUNDS is a number");
     let seconds: f64 = setting("BENCH_SECONDS", "1").parse().expect("BENCH_SECONDS is a number");
     let era = if setting("BENCH_ERA", "modern") == "legacy" { Era::Legacy } else { Era::Modern };
+    let long = Duration::from_secs_f64(seconds);
     let upstream = targets::start_upstream();
+    if setting("BENCH_ONLY", "") == "audit" {
+        let targets = targets::start_audited_and_not(&upstream.url, era);
+        let lines: Vec<Line> =
+            works(era).into_iter().filter(|line| TOOLS[..2].iter().any(|(_, name)| *name == line.name)).collect();
+        let cells = measure(&targets, &lines, rounds, long);
+        return report::print_audit(&lines, &cells, era, rounds, seconds);
+    }
     let (gateway, start) = targets::start_gateway(&upstream.url, era);
     let nginx = targets::start_nginx(upstream.address, era);
     let targets: Vec<Target> = [Some(upstream), nginx, Some(gateway)].into_iter().flatten().collect();
     let works = works(era);
-    let cells = measure(&targets, &works, rounds, Duration::from_secs_f64(seconds));
+    let cells = measure(&targets, &works, rounds, long);
     report::print(&targets, &works, &cells, &start, era, rounds, seconds);
 }
 

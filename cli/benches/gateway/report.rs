@@ -65,6 +65,26 @@ pub fn print(targets: &[Target], lines: &[Line], cells: &[Cell], start: &Start, 
     println!("- size of `mcpctl`: {:.1} MiB", size as f64 / 1024.0 / 1024.0);
 }
 
+/// Prints what the audit log costs: CPU of a call with it and without.
+pub fn print_audit(lines: &[Line], cells: &[Cell], era: Era, rounds: usize, seconds: f64) {
+    println!("{}", machine());
+    println!("{rounds} interleaved rounds of {seconds} s, medians; {era:?} clients.\n");
+    println!("| what | connections | CPU µs/call, audit on | audit off | audit costs | calls/s on | off |");
+    println!("|---|---|---|---|---|---|---|");
+    for line in lines {
+        let of =
+            |target: &str| cells.iter().find(|c| c.is(target, line.name, line.connections)).expect("both are measured");
+        let (on, off) = (of("audit on"), of("audit off"));
+        let [cpu_on, cpu_off] = [on, off].map(|cell| cell.median(Sample::cpu_us_per_call));
+        let [rate_on, rate_off] = [on, off].map(|cell| cell.median(Sample::calls_per_second));
+        let costs = (cpu_on / cpu_off - 1.0) * 100.0;
+        println!(
+            "| {} | {} | {cpu_on:.1} | {cpu_off:.1} | {costs:.0} % | {rate_on:.0} | {rate_off:.0} |",
+            line.name, line.connections
+        );
+    }
+}
+
 fn row(cell: &Cell, nginx: Option<&Cell>) {
     let rate = cell.median(Sample::calls_per_second);
     let ratio = nginx.map_or_else(|| "–".into(), |n| format!("{:.2}", rate / n.median(Sample::calls_per_second)));

@@ -205,13 +205,7 @@ pub fn start_gateway(upstream: &str, era: Era) -> (Target, Start) {
     let (process, ready) = up(folder.path());
     let start = Start { ready: ready_after, first_call, again: begun.elapsed() };
     let project = ready["project"].as_str().expect("the line names the project");
-    apply(
-        folder.path(),
-        &format!(
-            "kind: server\nname: bench\ntransport: STREAMABLE_HTTP\nexternalUrl: {upstream}\n\
-             allowPrivateAddress: true\n---\nkind: project\nname: {project}\nservers: [mcpctl, bench]\n"
-        ),
-    );
+    attach(folder.path(), upstream, project);
     let home = folder.path().to_owned();
     let mut target = gateway(&ready, &token, era, process, Some(folder));
     target.open();
@@ -220,6 +214,37 @@ pub fn start_gateway(upstream: &str, era: Era) -> (Target, Start) {
         target.long = long_list(home.as_path(), upstream, &target);
     }
     (target, start)
+}
+
+/// The gateway with its audit log and without, each on a folder of its own that `up` made.
+pub fn start_audited_and_not(upstream: &str, era: Era) -> [Target; 2] {
+    [("audit on", "recorded"), ("audit off", "unrecorded")].map(|(name, how)| {
+        let folder = tempfile::tempdir().unwrap();
+        let (process, ready) = up(folder.path());
+        let token = ready["token"].as_str().expect("the first start prints the token").to_owned();
+        let project = ready["project"].as_str().expect("the line names the project").to_owned();
+        let first = gateway(&ready, &token, era, process, None);
+        attach(folder.path(), upstream, &project);
+        drop(first);
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg("--gateway").arg(folder.path().join("data")).args([&project, how]).env("HOME", folder.path());
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let ready = serde_json::from_str(&first_line(&mut process)).expect("it says when it is ready");
+        let mut target = gateway(&ready, &token, era, process, Some(folder));
+        target.name = name;
+        target.open();
+        target.prefix = target.prefix_of("small");
+        target
+    })
+}
+
+/// Attaches the upstream to a project.
+fn attach(home: &Path, upstream: &str, project: &str) {
+    let manifest = format!(
+        "kind: server\nname: bench\ntransport: STREAMABLE_HTTP\nexternalUrl: {upstream}\n\
+         allowPrivateAddress: true\n---\nkind: project\nname: {project}\nservers: [mcpctl, bench]\n"
+    );
+    apply(home, &manifest);
 }
 
 /// Many servers in a project of their own: its path and its token.
