@@ -19,6 +19,7 @@ mod proved;
 mod recovery;
 mod repair;
 mod revoke;
+mod status;
 mod strict;
 mod support;
 mod tls;
