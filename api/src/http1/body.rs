@@ -175,10 +175,18 @@ fn split(input: &mut BytesMut, left: &mut u64) -> Option<Bytes> {
     Some(input.split_to(here).freeze())
 }
 
-/// A chunk's size, and how long the line is that says it.
+/// A chunk's size, and how long the line is that says it. Whether a line is taken does not depend on how it comes; one with
+/// a control character in its extensions is not: a bare line feed there ends the line for some readers, and not for others.
 fn size_line(input: &[u8]) -> Result<Option<(usize, u64)>, &'static str> {
     match httparse::parse_chunk_size(input) {
-        Ok(httparse::Status::Complete(found)) => Ok(Some(found)),
+        Ok(httparse::Status::Complete((line, _))) if line > SIZE_LINE_BYTES_MAX => {
+            Err("a chunk whose size is too long")
+        }
+        Ok(httparse::Status::Complete((line, size))) => {
+            let said = input[..line].strip_suffix(b"\r\n").unwrap_or(&input[..line]);
+            let reads_one_way = said.iter().all(|byte| *byte == b'\t' || !byte.is_ascii_control());
+            if reads_one_way { Ok(Some((line, size))) } else { Err("a chunk whose size could be read in two ways") }
+        }
         Ok(httparse::Status::Partial) if input.len() < SIZE_LINE_BYTES_MAX => Ok(None),
         _ => Err("a chunk without a size"),
     }
@@ -247,6 +255,19 @@ mod tests {
             "3\nabc\r\n0\r\n\r\n",
         ] {
             assert!(read(wire.as_bytes(), &[100], Left::chunked()).is_err(), "{wire:?}");
+        }
+        // What some readers take for the end of the line: how long the chunk is, and where the next request begins, would be another.
+        for wire in ["4;x=y\nabcd\r\n0\r\n\r\n", "4;x\0\r\nabcd\r\n0\r\n\r\n", "4;\x7f\r\nabcd\r\n0\r\n\r\n"] {
+            for pieces in [1, 3, 100] {
+                assert!(read(wire.as_bytes(), &[pieces; 100], Left::chunked()).is_err(), "{wire:?} by {pieces}");
+            }
+        }
+        for (extension, taken) in [(SIZE_LINE_BYTES_MAX - 4, true), (SIZE_LINE_BYTES_MAX - 3, false)] {
+            let wire = format!("4;{}\r\nabcd\r\n0\r\n\r\n", "x".repeat(extension));
+            for pieces in [1, 3, 1000] {
+                let read = read(wire.as_bytes(), &[pieces; 1000], Left::chunked());
+                assert_eq!(read.is_ok(), taken, "a line of {} bytes by {pieces}", extension + 4);
+            }
         }
         let endless = format!("0\r\n{}", "X: y\r\n".repeat(10_000));
         assert_eq!(read(endless.as_bytes(), &[100_000], Left::chunked()), Err("a trailer that is too long"));
